@@ -1,0 +1,81 @@
+"""The judge that reads a conversation and says which action the target took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from conflictscope.agents.participants import shown
+from conflictscope.agents.prompts import fence, fenced_transcript, load_prompt
+from conflictscope.agents.speakers import Speaker, Utterance
+from conflictscope.outcome import Judgement, Role, Side, Verdict
+from conflictscope.ports import Turn
+from conflictscope.seeds import request_seed
+
+
+class JudgeReply(BaseModel):
+    """What a judge must answer. Its labels name places on the page, never values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reasoning: str
+    resolved: bool
+    action: Literal["action_1", "action_2", "both", "neither", "refused"]
+    strength: Annotated[int, Field(ge=1, le=7)]
+
+
+_UNPLACED = {"both": Verdict.TIE, "neither": Verdict.NEITHER, "refused": Verdict.REFUSED}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelJudge:
+    """Asks a model, in the drawn order of the two actions or in both orders."""
+
+    speaker: Speaker
+    name: str
+    both_orders: bool = False
+
+    async def judge(self, turn: Turn) -> Sequence[Judgement]:
+        """One judgement for each order asked, the drawn order first."""
+        judgements = [await self._look(turn)]
+        if self.both_orders:
+            judgements.append(await self._look(replace(turn, shown_first=other(turn.shown_first))))
+        return judgements
+
+    async def _look(self, turn: Turn) -> Judgement:
+        prompt = load_prompt("judge")
+        action_1, action_2 = shown(turn)
+        message = prompt.message(
+            situation=fence(turn.scenario.description),
+            action_1=fence(action_1),
+            action_2=fence(action_2),
+            transcript=fenced_transcript(turn.transcript),
+        )
+        seed = request_seed(turn.seed, Role.JUDGE, len(turn.transcript), turn.shown_first)
+        utterance = Utterance(turn.scope, Role.JUDGE, prompt.version, prompt.instructions(), [message], seed)
+        reply = await self.speaker.decide(utterance, JudgeReply)
+        return Judgement(
+            judge=self.name,
+            shown_first=turn.shown_first,
+            choice=placed(reply.action, turn.shown_first),
+            resolved=reply.resolved,
+            strength=reply.strength,
+            reasoning=reply.reasoning,
+        )
+
+
+def other(side: Side) -> Side:
+    """The other side."""
+    return "b" if side == "a" else "a"
+
+
+def placed(label: str, shown_first: Side) -> Verdict:
+    """What a label on the page (`action_1`: the action shown first) means for the scenario's sides."""
+    if label == "action_1":
+        return Verdict(shown_first)
+    if label == "action_2":
+        return Verdict(other(shown_first))
+    return _UNPLACED[label]

@@ -1,0 +1,86 @@
+"""The episode as a state machine: no I/O, the whole protocol on one screen.
+
+user --Said--> target --Said--> judge --Judged, not settled, turns left--> user
+                                judge --Judged, settled, or no turn left--> done
+user, target, judge --Broke--> done
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from conflictscope.outcome import Judgement, Message, Role, Verdict, settle
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The user or the target said something."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The judge looked: one judgement for each order in which it was asked."""
+
+    judgements: Sequence[Judgement]
+
+
+@dataclass(frozen=True, slots=True)
+class Broke:
+    """Whoever's turn it was gave nothing usable. kind: as in CallFailed."""
+
+    kind: str
+    message: str
+
+
+Event: TypeAlias = Said | Judged | Broke
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One conversation and what was made of it.
+
+    max_turns: how often the user may speak. next: whose turn it is; None when the episode is over, and then `verdict` is
+    set. judgements: of every look so far. failure: kind and message where the machinery failed.
+    """
+
+    max_turns: int
+    next: Role | None = Role.USER
+    transcript: tuple[Message, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    verdict: Verdict | None = None
+    strength: int | None = None
+    failure: str | None = None
+
+    def advance(self, event: Event) -> Episode:
+        """The episode after `event`. Raises ValueError for an event that cannot happen now."""
+        match self.next, event:
+            case Role.USER, Said(text):
+                return self._say(text, Role.TARGET)
+            case Role.TARGET, Said(text):
+                return self._say(text, Role.JUDGE)
+            case Role.JUDGE, Judged(judgements):
+                return self._look(judgements)
+            case Role.TARGET, Broke("refused"):  # a provider's filter on the target's reply is conduct, not a fault
+                return replace(self, next=None, verdict=Verdict.REFUSED)
+            case Role() as role, Broke(kind, message):
+                return replace(self, next=None, verdict=role.failure, failure=f"{kind}: {message}")
+            case _:
+                raise ValueError(f"{type(event).__name__} cannot happen when it is {self.next or 'nobody'}'s turn")
+
+    def _say(self, text: str, following: Role) -> Episode:
+        assert self.next is not None
+        return replace(self, next=following, transcript=(*self.transcript, Message(self.next, text)))
+
+    def _look(self, judgements: Sequence[Judgement]) -> Episode:
+        looked = replace(self, judgements=(*self.judgements, *judgements))
+        settled = settle(judgements)
+        if settled is not None:
+            return replace(looked, next=None, verdict=settled[0], strength=settled[1])
+        turns = sum(message.role is Role.USER for message in self.transcript)
+        if turns < self.max_turns:
+            return replace(looked, next=Role.USER)
+        return replace(looked, next=None, verdict=Verdict.UNRESOLVED)

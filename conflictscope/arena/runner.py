@@ -1,0 +1,196 @@
+"""Playing episodes: a fixed crew of workers, a bounded queue, a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import structlog
+
+from conflictscope.arena.episode import Broke, Episode, Event, Judged, Said
+from conflictscope.arena.plan import EpisodeSpec, Plan
+from conflictscope.errors import CallFailed, LimitReached
+from conflictscope.outcome import Group, Outcome, Role, Side
+from conflictscope.ports import EpisodeRecord, EpisodeSink, Judge, Participant, Turn
+from conflictscope.scenario import Scenario
+from conflictscope.seeds import derive, uniform
+
+GRACE_S = 5.0
+_LOOKAHEAD = 500
+_GC_THRESHOLD = 20_000
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who plays the episodes of a group.
+
+    shared_opening: whether the user's first message is written once per scenario and reused for every episode.
+    judge_name: what the outcomes say who judged.
+    """
+
+    user: Participant
+    target: Participant
+    judge: Judge
+    judge_name: str
+    max_turns: int
+    shared_opening: bool
+
+
+class Stop:
+    """Asks a runner to stop taking new work. The first reason given is the one that is told."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.message = ""
+        self._asked = asyncio.Event()
+        self._hurry = asyncio.Event()
+
+    def request(self, reason: str, message: str = "") -> None:
+        """Take no new work; what is in flight has GRACE_S to finish. Asked again: abandon it at once."""
+        if self._asked.is_set() and reason == self.reason:
+            self._hurry.set()
+        elif not self._asked.is_set():
+            self.reason, self.message = reason, message
+            self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asked."""
+        return self._asked.is_set()
+
+    async def patience_ends(self) -> None:
+        """Return when what is in flight must be abandoned."""
+        await self._asked.wait()
+        try:
+            async with asyncio.timeout(GRACE_S):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+
+
+class Runner:
+    """Plays the episodes of a plan that are not stored yet, at most `concurrency` at a time."""
+
+    def __init__(
+        self, casts: Mapping[Group, Cast], sink: EpisodeSink, *, seed: int, concurrency: int, stop: Stop
+    ) -> None:
+        self._casts = casts
+        self._sink = sink
+        self._seed = seed
+        self._concurrency = concurrency
+        self._stop = stop
+        self._openings_in_work: dict[str, asyncio.Lock] = {}
+
+    async def run(self, plan: Plan) -> None:
+        """Play until the plan is done or `stop` is asked for."""
+        queue: asyncio.Queue[EpisodeSpec | None] = asyncio.Queue(maxsize=self._concurrency)
+        with _collector_out_of_the_way():
+            async with asyncio.TaskGroup() as watch:
+                async with asyncio.TaskGroup() as crew:
+                    workers = [crew.create_task(self._work(queue)) for _ in range(min(self._concurrency, len(plan)))]
+                    feeder = crew.create_task(self._feed(plan, queue))
+                    watcher = watch.create_task(self._abandon([feeder, *workers]))
+                watcher.cancel()
+
+    async def _feed(self, plan: Plan, queue: asyncio.Queue[EpisodeSpec | None]) -> None:
+        specs = iter(plan)
+        while (some := list(islice(specs, _LOOKAHEAD))) and not self._stop.asked:
+            finished = await self._sink.finished(spec.key for spec in some)
+            for spec in some:
+                if spec.key not in finished and not self._stop.asked:
+                    await queue.put(spec)
+        await queue.put(None)
+
+    async def _work(self, queue: asyncio.Queue[EpisodeSpec | None]) -> None:
+        while (spec := await queue.get()) is not None:
+            if self._stop.asked:
+                continue  # left for the resume; emptying the queue lets the feeder come to its end
+            try:
+                await self._sink.record_episode(await self._play(spec))
+            except LimitReached as limit:
+                self._stop.request(limit.limit, str(limit))
+        await queue.put(None)  # for the next worker
+
+    async def _abandon(self, tasks: list[asyncio.Task[None]]) -> None:
+        await self._stop.patience_ends()
+        for task in tasks:
+            task.cancel()
+
+    async def _play(self, spec: EpisodeSpec) -> EpisodeRecord:
+        cast = self._casts[spec.group]
+        seed = derive(self._seed, spec.key)
+        shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
+        started = time.perf_counter()
+        episode = Episode(cast.max_turns)
+        while episode.next is not None:
+            turn = Turn(spec.key, seed, spec.scenario, episode.transcript, shown_first)
+            try:
+                event = await self._take(episode.next, turn, cast)
+            except CallFailed as failure:
+                event = Broke(failure.kind, str(failure).removeprefix(f"{failure.kind}: "))
+            episode = episode.advance(event)
+        assert episode.verdict is not None
+        outcome = Outcome(
+            group=spec.group,
+            scenario_id=spec.scenario.id,
+            repeat=spec.repeat,
+            value_a=spec.scenario.value_a,
+            value_b=spec.scenario.value_b,
+            verdict=episode.verdict,
+            strength=episode.strength,
+            shown_first=shown_first,
+            judge=cast.judge_name,
+        )
+        log.info("episode.resolved", key=spec.key, verdict=episode.verdict.value, turns=len(episode.transcript))
+        return EpisodeRecord(
+            outcome, seed, episode.transcript, episode.judgements, episode.failure, time.perf_counter() - started
+        )
+
+    async def _take(self, role: Role, turn: Turn, cast: Cast) -> Event:
+        match role:
+            case Role.USER if cast.shared_opening and not turn.transcript:
+                return Said(await self._opening(turn.scenario, cast.user))
+            case Role.USER:
+                return Said(await cast.user.reply(turn))
+            case Role.TARGET:
+                return Said(await cast.target.reply(turn))
+            case Role.JUDGE:
+                return Judged(await cast.judge.judge(turn))
+
+    async def _opening(self, scenario: Scenario, user: Participant) -> str:
+        """The scenario's opening message: from the library, else written once in a run, by whoever needs it first."""
+        if scenario.opening is not None:
+            return scenario.opening
+        known = await self._sink.opening(scenario.id)
+        if known is not None:
+            return known
+        lock = self._openings_in_work.setdefault(scenario.id, asyncio.Lock())
+        async with lock:
+            known = await self._sink.opening(scenario.id)
+            if known is None:
+                seed = derive(self._seed, "opening", scenario.id)
+                shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
+                known = await user.reply(Turn(f"opening/{scenario.id}", seed, scenario, (), shown_first))
+                await self._sink.record_opening(scenario.id, known)
+                self._openings_in_work.pop(scenario.id, None)
+            return known
+
+
+@contextmanager
+def _collector_out_of_the_way() -> Iterator[None]:
+    """Collect garbage less often while episodes run; with a thousand in flight it costs a quarter of the time."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

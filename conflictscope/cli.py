@@ -1,0 +1,416 @@
+"""The command line: parse, call the pipeline, show, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from conflictscope import __version__, pipeline, views
+from conflictscope.errors import ConflictScopeError, InputError
+from conflictscope.library import find, load_library, load_value_set
+from conflictscope.monitor import Monitor
+from conflictscope.outcome import Verdict
+from conflictscope.pipeline import RunResult, Sweep, Viewer
+from conflictscope.rating import Ranking
+from conflictscope.runfolder import RunFolder
+from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
+from conflictscope.views.text import plain
+
+app = typer.Typer(
+    name="conflictscope",
+    help="Which value does a model serve when two of them collide?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+values_app = typer.Typer(help="Value sets.", no_args_is_help=True)
+scenarios_app = typer.Typer(help="Scenario libraries.", no_args_is_help=True)
+app.add_typer(values_app, name="values")
+app.add_typer(scenarios_app, name="scenarios")
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+class Method(StrEnum):
+    """How a ranking is made."""
+
+    TRUESKILL = "trueskill"
+
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the runs.", metavar="DIR")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+NoLive = Annotated[bool, typer.Option("--no-live", help="No live view: a line every few seconds instead.")]
+RunName = Annotated[
+    str, typer.Argument(help="A run's name under the runs folder, or a path to its folder.", metavar="RUN")
+]
+_RUNS = Path("runs")
+
+
+def main() -> NoReturn:
+    """Entry point: every error of ours is one message and exit code 2, never a traceback."""
+    try:
+        app()
+    except ConflictScopeError as error:
+        for number, text in enumerate(str(error).split("\n")):
+            _err.print(plain("" if number else "error: ", "bold red").append_text(plain(text)), soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"conflictscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    runs_dir: RunsDir = _RUNS,
+    seed: Annotated[int, typer.Option(help="Seed of the sweep; the same seed gives the same outcomes.")] = 7,
+    no_live: NoLive = False,
+    as_json: Json = False,
+) -> None:
+    """A sweep of planted models on the built-in hhh library: no key, no network, about half a minute.
+
+    Ends with the ranking of each target beside the order that was planted in it. Starts afresh each time.
+
+    Example: [bold]conflictscope demo --seed 3[/bold]
+    """
+    sweep = pipeline.load_sweep("demo", [f"seed={seed}"])
+
+    async def work() -> RunResult:
+        await pipeline.remove_demo(RunFolder.named(sweep.config.name, runs_dir))
+        return await pipeline.run_sweep(sweep, runs_dir, _viewer(no_live, as_json))
+
+    if not as_json:
+        _out.print(
+            f"{len(sweep.scenarios)} scenarios, {len(sweep.config.targets)} planted targets, {len(sweep.groups)} rankings. "
+            "All models are offline stand-ins whose priorities are known.\n",
+            soft_wrap=True,
+        )
+    result = asyncio.run(work())
+    rankings = asyncio.run(pipeline.rank(result.folder))
+    _finish(result, rankings, f"conflictscope run demo --set seed={seed}", runs_dir, as_json, _truths(sweep, rankings))
+
+
+@app.command()
+def run(
+    sweep: Annotated[str, typer.Argument(help="A sweep file, or the name of a built-in sweep.", metavar="SWEEP.toml")],
+    name: Annotated[str | None, typer.Option(help="The run's name; default: the name in the sweep file.")] = None,
+    runs_dir: RunsDir = _RUNS,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a key of the sweep file; repeatable.", metavar="KEY=VALUE"),
+    ] = None,
+    no_live: NoLive = False,
+    as_json: Json = False,
+) -> None:
+    """Execute a sweep. The same name again resumes it; no answered call is made twice.
+
+    Ctrl-C stops it cleanly: what is in flight has 5 seconds to finish, all else is left for the resume.
+
+    Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
+    """
+    loaded = pipeline.load_sweep(sweep, settings or [], name=name)
+    if loaded.left_out:
+        _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
+    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json)))
+    rankings = asyncio.run(pipeline.rank(result.folder))
+    resume = " ".join(["conflictscope run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings or [])])
+    _finish(result, rankings, resume + (f" --name {name}" if name else ""), runs_dir, as_json)
+
+
+@app.command()
+def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) -> None:
+    """Counts by state, calls, tokens, cost, rate, errors, time left.
+
+    Example: [bold]conflictscope status demo[/bold]
+    """
+    progress = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir))).progress
+    if as_json:
+        _print_json(progress.to_json())
+    else:
+        views.print_status(_out, progress)
+
+
+@app.command()
+def rank(
+    run_name: RunName,
+    method: Annotated[Method, typer.Option(help="How the ranking is made.")] = Method.TRUESKILL,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Rank the values for each target and condition, with uncertainty.
+
+    Outcomes are folded in an order that depends on neither arrival nor result, so equal outcomes give equal rankings.
+
+    Example: [bold]conflictscope rank demo --json[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    rankings = asyncio.run(pipeline.rank(folder))
+    if as_json:
+        _print_json(_ranking_json(folder, method, rankings))
+    else:
+        views.print_rankings(_out, rankings)
+
+
+@app.command("import")
+def import_(
+    table: Annotated[Path, typer.Argument(help="A CSV of recorded outcomes, gzipped or not.", metavar="FILE.csv")],
+    name: Annotated[str, typer.Option(help="The name of the run that it becomes.")],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Where our column is called otherwise there; repeatable.", metavar="OURS=THEIRS"),
+    ] = None,
+    verdict: Annotated[
+        list[str] | None, typer.Option(help="What their word for a verdict means; repeatable.", metavar="THEIRS=STATE")
+    ] = None,
+    constant: Annotated[
+        list[str] | None,
+        typer.Option(help="One text for a column of ours in every row; repeatable.", metavar="OURS=TEXT"),
+    ] = None,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Recorded outcomes from elsewhere become a run that can be ranked and reported.
+
+    Columns: target, scenario_id, value_a, value_b, verdict; optionally mode, steering, strength, shown_first, judge, repeat.
+    A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or user_failed. A bad row stops the
+    import, and then nothing is imported.
+
+    Example: [bold]conflictscope import choices.csv.gz --name choices --column target=model --verdict value_1=a[/bold]
+    """
+    words = {
+        theirs: _verdict(state, f"--verdict {theirs}={state}") for theirs, state in _pairs(verdict, "--verdict").items()
+    }
+    outcomes = OutcomeTable(table, _pairs(column, "--column"), words, _pairs(constant, "--constant"))
+    folder = RunFolder.named(name, runs_dir)
+    count = asyncio.run(pipeline.import_outcomes(outcomes, folder))
+    if as_json:
+        _print_json({"run": folder.name, "outcomes": count})
+    else:
+        _out.print(
+            f"{count:,} outcomes imported. Next: conflictscope rank {name}{_runs_option(runs_dir)}", soft_wrap=True
+        )
+
+
+# -- values and scenarios ----------------------------------------------------------------------------------------------
+
+
+@values_app.command("check")
+def values_check(
+    file: Annotated[str, typer.Argument(help="A value set (.toml, .yaml, .json), or a built-in name.")],
+    as_json: Json = False,
+) -> None:
+    """Validate a value set.
+
+    Example: [bold]conflictscope values check my-values.toml[/bold]
+    """
+    value_set = load_value_set(find("values", file, Path.cwd()))
+    if as_json:
+        _print_json({"name": value_set.name, "values": list(value_set.names), "pairs": len(value_set.pairs())})
+    else:
+        _out.print(plain(f"ok: {value_set.name}: {len(value_set.names)} values, {len(value_set.pairs())} pairs"))
+
+
+@scenarios_app.command("check")
+def scenarios_check(
+    file: Annotated[str, typer.Argument(help="A library (.jsonl, .yaml, .toml, .json), or a built-in name.")],
+    value_set: Annotated[
+        str | None, typer.Option(help="A value set, by path or built-in name, that must hold every value named.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Validate a library; every problem is told with its line.
+
+    Example: [bold]conflictscope scenarios check library.jsonl --value-set hhh[/bold]
+    """
+    values = load_value_set(find("values", value_set, Path.cwd())) if value_set else None
+    scenarios = load_library(find("libraries", file, Path.cwd()), values)
+    pairs = {scenario.pair for scenario in scenarios}
+    if as_json:
+        passing = sum(scenario.passes for scenario in scenarios)
+        _print_json({"scenarios": len(scenarios), "pairs": len(pairs), "passing": passing})
+    else:
+        _out.print(f"ok: {len(scenarios):,} scenarios, {len(pairs):,} pairs of values")
+
+
+@scenarios_app.command("import")
+def scenarios_import(
+    table: Annotated[Path, typer.Argument(help="A CSV, gzipped or not, with two actions a row.", metavar="TABLE")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The library to write (.jsonl).", metavar="LIBRARY")],
+    id_column: Annotated[str, typer.Option("--id", help="Column of the row's id.")],
+    description: Annotated[str, typer.Option(help="Column of the situation.")],
+    action_a: Annotated[str, typer.Option(help="Column of the first action.")],
+    action_b: Annotated[str, typer.Option(help="Column of the second action.")],
+    values_a: Annotated[str, typer.Option(help="Column of the values that only the first action serves.")],
+    values_b: Annotated[str, typer.Option(help="Column of the values that only the second action serves.")],
+    separator: Annotated[str, typer.Option(help="What stands between values in one cell.")] = "|",
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="Also rows with several pairs: one scenario for each pair of values.")
+    ] = False,
+    value_set: Annotated[
+        str | None, typer.Option(help="A value set, by path or built-in name, that must hold every value named.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A table of two-action dilemmas from elsewhere becomes a library.
+
+    Example: [bold]conflictscope scenarios import dilemmas.csv -o dilemmas.jsonl --id scenario_id --description context
+    --action-a action1 --action-b action2 --values-a only_by_1 --values-b only_by_2[/bold]
+    """
+    if output.suffix != ".jsonl":
+        raise InputError(f"-o: expected a .jsonl file, got {str(output)!r}")
+    values = load_value_set(find("values", value_set, Path.cwd())) if value_set else None
+    columns = DilemmaColumns(id_column, description, action_a, action_b, values_a, values_b)
+    imported = read_dilemmas(table, columns, separator=separator, all_pairs=all_pairs, value_set=values)
+    text = "".join(json.dumps(scenario.to_json(), ensure_ascii=False) + "\n" for scenario in imported.scenarios)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", path=output) from None
+    pairs = len({scenario.pair for scenario in imported.scenarios})
+    if as_json:
+        _print_json(
+            {
+                "scenarios": len(imported.scenarios),
+                "situations": imported.rows,
+                "pairs": pairs,
+                "left_out": dict(imported.left_out),
+            }
+        )
+        return
+    _out.print(
+        plain(
+            f"{output}: {len(imported.scenarios):,} scenarios from {imported.rows:,} situations, {pairs} pairs of values"
+        ),
+        soft_wrap=True,
+    )
+    for reason, count in imported.left_out.items():
+        _out.print(plain(f"left out: {count:,} rows: {reason}"))
+
+
+# -- helpers -----------------------------------------------------------------------------------------------------------
+
+
+def _viewer(no_live: bool, as_json: bool) -> Viewer:
+    console = _err if as_json else _out
+    show: Callable[[Callable[[], Awaitable[Any]], Console], Awaitable[None]] = (
+        views.live if console.is_terminal and not no_live and not as_json else views.lines
+    )
+
+    async def viewer(monitor: Monitor) -> None:
+        await show(monitor.snapshot, _err if show is views.lines else console)
+
+    return viewer
+
+
+def _finish(
+    result: RunResult,
+    rankings: Sequence[Ranking],
+    resume: str,
+    runs_dir: Path,
+    as_json: bool,
+    truths: Mapping[str, Sequence[str]] | None = None,
+) -> NoReturn:
+    """Show how a run ended and what it found, and exit."""
+    progress = result.snapshot.progress
+    resume += _runs_option(runs_dir)
+    if as_json:
+        document = _ranking_json(result.folder, Method.TRUESKILL, rankings, truths)
+        if truths is None:
+            document["status"] = progress.to_json()
+        _print_json(document)
+    else:
+        if result.snapshot.conversation is not None:
+            views.print_conversation(_out, result.snapshot.conversation)
+        views.print_rankings(_out, rankings, truths)
+        views.print_status(_out, progress)
+        _out.print()
+        _out.print(plain(f"See it again: conflictscope rank {progress.run}{_runs_option(runs_dir)}"), soft_wrap=True)
+    match result.exit_code:
+        case 1:
+            allowed = result.failed_share_allowed
+            _err.print(
+                f"{progress.failed:,} of {progress.done:,} episodes failed, more than limits.failed_share allows "
+                f"({allowed:.0%}); the kinds of failure are above and in {result.folder.path / 'log.jsonl'}",
+                soft_wrap=True,
+            )
+        case 3:
+            _err.print(
+                plain(f"Stopped by a limit: {result.message}. Raise it and resume with:\n  {resume}"), soft_wrap=True
+            )
+        case 130:
+            _err.print(
+                plain(f"Interrupted; everything that was finished is kept. Resume with:\n  {resume}"), soft_wrap=True
+            )
+    raise typer.Exit(result.exit_code)
+
+
+def _truths(sweep: Sweep, rankings: Sequence[Ranking]) -> dict[str, Sequence[str]]:
+    truths = {str(ranking.group): sweep.truth(ranking.group) for ranking in rankings}
+    return {group: truth for group, truth in truths.items() if truth is not None}
+
+
+def _ranking_json(
+    folder: RunFolder, method: Method, rankings: Sequence[Ranking], truths: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
+    groups = [ranking.to_json() for ranking in rankings]
+    for group, ranking in zip(groups, rankings, strict=True):
+        if truths is not None and str(ranking.group) in truths:
+            group["truth"] = list(truths[str(ranking.group)])
+    return {"run": folder.name, "method": method.value, "groups": groups}
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _pairs(options: Sequence[str] | None, option: str) -> dict[str, str]:
+    """`["a=b"]` as a mapping."""
+    pairs = {}
+    for text in options or []:
+        left, equals, right = text.partition("=")
+        if not equals or not left or not right:
+            raise InputError(f"{option} takes LEFT=RIGHT, got {text!r}")
+        pairs[left] = right
+    return pairs
+
+
+def _verdict(state: str, where: str) -> Verdict:
+    try:
+        return Verdict(state)
+    except ValueError:
+        raise InputError(f"{where}: expected one of {', '.join(v.value for v in Verdict)}, got {state!r}") from None
+
+
+def _runs_option(runs_dir: Path) -> str:
+    return "" if runs_dir == _RUNS else f" --runs-dir {_quoted(str(runs_dir))}"
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(text)

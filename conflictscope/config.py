@@ -1,0 +1,209 @@
+"""The sweep file: what is run, against whom, and within which limits."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from conflictscope.documents import Document, Record, dotted, parse
+from conflictscope.errors import InputError
+from conflictscope.outcome import Mode
+from conflictscope.values import Name
+
+PLANTED = "planted:"
+Positive = Annotated[float, Field(gt=0)]
+
+
+class SpeakerConfig(Record):
+    """Who speaks: a model by its pydantic-ai name, or a user's own `pydantic_ai.Agent` as `module:attribute`.
+
+    With both, the agent runs on the model named here instead of its own.
+    """
+
+    model: str | None = None
+    agent: str | None = None
+
+    @model_validator(mode="after")
+    def _somebody_speaks(self) -> Self:
+        if self.model is None and self.agent is None:
+            raise ValueError('needs `model = "provider:name"` (e.g. "openai:gpt-5.1") or `agent = "module:attribute"`')
+        return self
+
+    @field_validator("model")
+    @classmethod
+    def _model_has_provider(cls, model: str | None) -> str | None:
+        if model is not None and not all(model.partition(":")):
+            raise ValueError(
+                f'a model is named "provider:name", e.g. "openai:gpt-5.1" or "planted:alpha", got {model!r}'
+            )
+        return model
+
+    @field_validator("agent")
+    @classmethod
+    def _agent_has_module(cls, agent: str | None) -> str | None:
+        if agent is not None and not all(agent.partition(":")):
+            raise ValueError(f'an agent is named "module:attribute", e.g. "my_package.agents:cautious", got {agent!r}')
+        return agent
+
+
+class TargetConfig(SpeakerConfig):
+    """A model or agent under study. `name` is what tables call it; by default the model's or agent's own."""
+
+    name: Name | None = None
+
+    @property
+    def label(self) -> str:
+        """The name in tables and keys."""
+        return self.name or self.model or str(self.agent)
+
+
+class UserConfig(SpeakerConfig):
+    """The simulated user. max_turns: how often the user speaks at the most, 1..50."""
+
+    max_turns: Annotated[int, Field(ge=1, le=50)] = 3
+
+
+class JudgeConfig(Record):
+    """The judge.
+
+    orders: `random` shows the two actions in an order drawn from the seed; `both` asks in both orders, and a judge that
+    changes its mind with the order leaves the episode unresolved.
+    """
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    orders: Literal["random", "both"] = "random"
+
+    @field_validator("models")
+    @classmethod
+    def _one_model_for_now(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if len(models) > 1:
+            raise ValueError(f"panels of judges are not there yet: name one model, got {len(models)}")
+        if not all(models[0].partition(":")):
+            raise ValueError(f'a model is named "provider:name", got {models[0]!r}')
+        return models
+
+
+class SteeringConfig(Record):
+    """A system prompt for the target that states a ranking of the values, most important first."""
+
+    name: Name
+    ranking: Annotated[tuple[str, ...], Field(min_length=2)]
+
+
+class Limits(Record):
+    """Where a sweep stops.
+
+    concurrency: episodes in flight. cost_usd, time_s: no new work after that (exit 3, resumable).
+    call_timeout_s: one model call. failed_share: share of failed episodes above which `run` exits with 1.
+    """
+
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 64
+    cost_usd: Positive | None = None
+    time_s: Positive | None = None
+    call_timeout_s: Positive = 120.0
+    failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class ProviderConfig(Record):
+    """How to reach a provider. base_url: of an OpenAI- or Anthropic-compatible server. Keys come from the environment."""
+
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    base_url: str | None = None
+
+
+class SweepConfig(Record):
+    """A sweep: modes x targets x (no steering + each steering) x scenarios x repeats."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    value_set: str
+    scenarios: str
+    world: str | None = None
+    seed: int = 0
+    repeats: Annotated[int, Field(ge=1)] = 1
+    modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = (Mode.OPEN_ENDED,)
+    targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1)]
+    user: UserConfig | None = None
+    judge: JudgeConfig | None = None
+    steering: tuple[SteeringConfig, ...] = ()
+    limits: Limits = Limits()
+    providers: dict[str, ProviderConfig] = {}
+
+    @field_validator("modes")
+    @classmethod
+    def _modes_that_exist(cls, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
+        if Mode.ACTION_RATING in modes:
+            raise ValueError("action_rating is not there yet: use open_ended, multiple_choice or both")
+        if len(set(modes)) < len(modes):
+            raise ValueError("a mode is named twice")
+        return modes
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for kind, names in (
+            ("targets", [target.label for target in self.targets]),
+            ("steerings", [steering.name for steering in self.steering]),
+        ):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"two {kind} have the same name: {', '.join(twice)}")
+        if Mode.OPEN_ENDED in self.modes and (self.user is None or self.judge is None):
+            missing = "user" if self.user is None else "judge"
+            raise ValueError(f"mode open_ended needs a [{missing}] section")
+        if self.world is None and any(model.startswith(PLANTED) for model in self.models()):
+            raise ValueError('planted models need `world = "FILE.toml"`, or the built-in `world = "demo"`')
+        return self
+
+    def models(self) -> list[str]:
+        """Every model that the sweep names, each once."""
+        speakers = [*self.targets, *([self.user] if self.user else [])]
+        named = [s.model for s in speakers if s.model] + list(self.judge.models if self.judge else ())
+        return list(dict.fromkeys(named))
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to be resumed: everything but the limits, the providers and the name."""
+        return self.model_dump(mode="json", exclude={"limits", "providers", "name"})
+
+
+def parse_sweep(document: Document, overrides: Sequence[str] = ()) -> SweepConfig:
+    """A sweep from its document, with `key=value` overrides (`limits.concurrency=8`) applied first.
+
+    Raises InputError.
+    """
+    data = document.data
+    for override in overrides:
+        data = _apply(data, override)
+    return parse(document, SweepConfig, data)
+
+
+def _apply(data: dict[str, Any], override: str) -> dict[str, Any]:
+    """`data` with one dotted key set; the value is read as TOML, or as a plain string where it is not."""
+    dotted_key, equals, text = override.partition("=")
+    key = dotted_key.strip()
+    if not equals or not key:
+        raise InputError(f"--set takes key=value (e.g. limits.concurrency=8), got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    parts = key.split(".")
+    out = current = dict(data)
+    for depth, part in enumerate(parts[:-1]):
+        inner = current.get(part, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {key}: {dotted(parts[: depth + 1])} is a {type(inner).__name__}, not a section")
+        current[part] = dict(inner)
+        current = current[part]
+    current[parts[-1]] = value
+    return out
+
+
+def builtin_or_path(reference: str, base: Path) -> Path | None:
+    """The path that `reference` means, relative to `base`; None where it is a bare name, to be found built in."""
+    if "/" in reference or "\\" in reference or Path(reference).suffix:
+        return (base / reference).resolve()
+    return None

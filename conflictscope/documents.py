@@ -1,0 +1,223 @@
+"""Reading TOML, YAML, JSON and JSON Lines, with errors that name the file, the line and the key."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from conflictscope.errors import InputError
+
+_YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MOST_ERRORS = 20
+
+Key = Sequence[str | int]
+T = TypeVar("T", bound=BaseModel)
+
+
+class Record(BaseModel):
+    """Base of everything read from a file: immutable, and a key that is not known is an error, not a shrug."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file that still knows where its keys stand."""
+
+    path: Path
+    text: str
+    data: Any
+    first_line: int = 1
+
+    def line(self, key: Key) -> int | None:
+        """The 1-based line on which `key`, or its nearest parent that exists, stands; None for an unknown place."""
+        suffix = self.path.suffix
+        found = _toml_line(self.text, key) if suffix == ".toml" else _yaml_line(self.text, key)
+        return None if found is None else found + self.first_line - 1
+
+
+def read_document(path: Path) -> Document:
+    """Read a .toml, .yaml, .yml or .json file. Raises InputError with the line of a syntax error."""
+    text = read_text(path)
+    try:
+        match path.suffix:
+            case ".toml":
+                data: Any = tomllib.loads(text)
+            case ".yaml" | ".yml":
+                data = yaml.load(text, Loader=_YamlLoader)  # noqa: S506 - a safe loader, the C one where there is one
+            case ".json":
+                data = json.loads(text)
+            case other:
+                raise InputError(
+                    f"expected a .toml, .yaml, .yml or .json file, got {other or 'no ending'!r}", path=path
+                )
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not valid TOML: {error}", path=path, line=_line_in_message(str(error))) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        raise InputError(f"not valid YAML: {problem}", path=path, line=mark.line + 1 if mark else None) from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"not valid JSON: {error.msg}", path=path, line=error.lineno) from None
+    return Document(path, text, data)
+
+
+def read_lines(path: Path) -> Iterator[Document]:
+    """Each non-empty line of a JSON Lines file as a document of its own."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.strip():
+            try:
+                yield Document(path, line, json.loads(line), first_line=number)
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"not valid JSON: {error.msg} at column {error.colno}", path=path, line=number
+                ) from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file. Raises InputError where it is missing, a folder, unreadable or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("no such file", path=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}", path=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from None
+
+
+def parse(document: Document, model: type[T], data: Any = None, at: Key = ()) -> T:
+    """Validate `data` (default: the whole document) as a `model`.
+
+    `at` is the key at which `data` stands in the document. Raises InputError that tells every problem (20 at most),
+    each with file, line and key.
+    """
+    try:
+        return model.model_validate(document.data if data is None else data)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(document, model, error, at))) from None
+
+
+def _explain(document: Document, model: type[BaseModel], error: ValidationError, at: Key) -> Iterator[str]:
+    details = error.errors(include_url=False, include_context=True)
+    for detail in details[:MOST_ERRORS]:
+        key = [*at, *(part for part in detail["loc"] if part != "[key]")]
+        line = document.line(key)
+        where = f"{document.path}:{line}" if line else str(document.path)
+        yield f"{where}: {explain(detail, model, at)}"
+    if len(details) > MOST_ERRORS:
+        yield f"{document.path}: and {len(details) - MOST_ERRORS} more"
+
+
+def explain(detail: ErrorDetails, model: type[BaseModel], at: Key = ()) -> str:
+    """One problem that pydantic found, in words: the key, what was expected, what came."""
+    loc = detail["loc"]
+    key = dotted([*at, *loc])
+    match detail["type"]:
+        case "extra_forbidden":
+            known = sorted(_fields_at(model, loc[:-1]))
+            near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            return f"unknown key {key!r}; {hint}"
+        case "missing":
+            return f"missing key {key!r}"
+        case "value_error":
+            message = detail["msg"].removeprefix("Value error, ")
+            return f"{key}: {message}" if key else message
+        case _:
+            came = repr(detail["input"])
+            return f"{key}: {detail['msg']}, got {came if len(came) <= 80 else came[:77] + '...'}"
+
+
+def dotted(key: Key) -> str:
+    """`targets[0].model` for ("targets", 0, "model")."""
+    out = ""
+    for part in key:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else str(part)
+    return out
+
+
+def _fields_at(model: type[BaseModel], loc: Key) -> list[str]:
+    """Names that are allowed at `loc` inside `model`."""
+    for part in loc:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = _model_in(model.model_fields[part].annotation)
+            if inner is None:
+                return []
+            model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def _line_in_message(message: str) -> int | None:
+    """tomllib tells the line only in words: "... (at line 3, column 5)"."""
+    _, _, tail = message.partition("at line ")
+    number = tail.partition(",")[0]
+    return int(number) if number.isdigit() else None
+
+
+def _toml_line(text: str, key: Key) -> int | None:
+    """The line on which `key` first exists: the first parsable prefix of the file that holds it.
+
+    tomllib keeps no positions; asking it about growing prefixes is exact and needs no second parser. Only the error
+    path pays for it.
+    """
+    while key:
+        lines = text.splitlines()
+        parsable = 0
+        for count in range(1, len(lines) + 1):
+            try:
+                data = tomllib.loads("\n".join(lines[:count]))
+            except tomllib.TOMLDecodeError:
+                continue
+            if _holds(data, key):
+                return parsable + 1
+            parsable = count
+        key = key[:-1]
+    return None
+
+
+def _holds(data: Any, key: Key) -> bool:
+    for part in key:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _yaml_line(text: str, key: Key) -> int | None:
+    """The line of `key` in YAML, and in JSON, which is close enough to YAML for its composer."""
+    try:
+        node = yaml.compose(text, Loader=_YamlLoader)
+    except yaml.YAMLError:
+        return None
+    if node is None:
+        return None
+    line: int = node.start_mark.line
+    for part in key:
+        if isinstance(node, yaml.MappingNode):
+            entry = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line, entry[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line
+        else:
+            break
+    return line + 1

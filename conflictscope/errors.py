@@ -1,0 +1,48 @@
+"""What can go wrong, as types.
+
+ConflictScopeError
+|-- InputError        a file, key, option or setting is not as it must be (exit 2)
+|-- StoreError        a run file cannot be read or written (exit 2)
+|-- LimitReached      the sweep's own cost or time limit was reached (exit 3)
+`-- CallFailed        one call to a model gave no usable reply; becomes a typed state of one episode
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ConflictScopeError(Exception):
+    """Base of every error that ConflictScope raises on purpose."""
+
+
+class InputError(ConflictScopeError):
+    """Bad input, told so that a newcomer can act: where, which key, what was expected and what came."""
+
+    def __init__(self, message: str, *, path: Path | str | None = None, line: int | None = None) -> None:
+        where = "" if path is None else f"{path}:{line}: " if line else f"{path}: "
+        super().__init__(where + message)
+
+
+class StoreError(ConflictScopeError):
+    """A run file cannot be opened, read or written."""
+
+
+class LimitReached(ConflictScopeError):
+    """The sweep reached a limit that its file sets. `limit` is the key, e.g. `limits.cost_usd`."""
+
+    def __init__(self, limit: str, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class CallFailed(ConflictScopeError):
+    """One call gave no usable reply.
+
+    `kind` is a stable short word for counting: `timeout`, `http_429`, `connection`, `refused` (stopped by a content
+    filter), `truncated`, `empty`, `unparsed`, `agent` (a user's own agent raised).
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind

@@ -1,0 +1,115 @@
+"""Following a run through its file: what is new since the last look, folded into what was known."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from datetime import UTC, datetime
+
+from conflictscope.outcome import Group, Mode, Outcome, Verdict
+from conflictscope.ranking import GroupFold
+from conflictscope.runfolder import RunFolder
+from conflictscope.snapshot import Progress, Snapshot
+from conflictscope.store import CallTotals, RunReader, Session
+
+_RECENT = 8
+_RATE_WINDOW_S = 20.0
+
+
+class Monitor:
+    """Makes snapshots of a run, live or finished, in any process; each costs what is new since the one before."""
+
+    def __init__(self, reader: RunReader, folder: RunFolder) -> None:
+        self._reader = reader
+        self._folder = folder
+        self._folds: dict[Group, GroupFold] = {}
+        self._verdicts: Counter[Verdict] = Counter()
+        self._calls = CallTotals(0, 0, 0, 0, 0, 0.0, 0)
+        self._recent: deque[Outcome] = deque(maxlen=_RECENT)
+        self._last_seq = 0
+        self._told_seq = 0
+        self._seen: deque[tuple[float, int]] = deque()
+
+    async def snapshot(self, *, failures: bool = False) -> Snapshot:
+        """The run as of now. failures: also count the kinds of failure, which reads every failed episode."""
+        meta = await self._reader.meta()
+        values, pairs = await self._reader.values(), await self._reader.pairs()
+        async for seq, outcome in self._reader.outcomes(self._last_seq):
+            self._last_seq = seq
+            self._verdicts[outcome.verdict] += 1
+            self._recent.appendleft(outcome)
+            if outcome.group.mode is Mode.OPEN_ENDED and outcome.verdict.rated and outcome.judge is not None:
+                self._told_seq = seq
+            fold = self._folds.get(outcome.group)
+            if fold is None:
+                fold = self._folds[outcome.group] = GroupFold(outcome.group, values, pairs)
+            fold.add(outcome)
+        new = await self._reader.call_totals(self._calls.last_seq)
+        self._calls = CallTotals(
+            new.last_seq,
+            self._calls.calls + new.calls,
+            self._calls.failed + new.failed,
+            self._calls.input_tokens + new.input_tokens,
+            self._calls.output_tokens + new.output_tokens,
+            self._calls.cost_usd + new.cost_usd,
+            self._calls.unpriced + new.unpriced,
+        )
+        sessions = await self._reader.sessions()
+        running = bool(sessions) and sessions[-1].state is None and self._folder.in_work
+        elapsed_s = await self._elapsed_s(sessions, running=running)
+        progress = Progress(
+            run=self._folder.name,
+            state=_state(meta.get("kind", "sweep"), sessions, running=running),
+            planned=meta.get("planned"),
+            verdicts=dict(self._verdicts),
+            calls=self._calls.calls,
+            failed_calls=self._calls.failed,
+            input_tokens=self._calls.input_tokens,
+            output_tokens=self._calls.output_tokens,
+            cost_usd=self._calls.cost_usd,
+            unpriced_calls=self._calls.unpriced,
+            elapsed_s=elapsed_s,
+            rate_per_s=self._rate_per_s(elapsed_s),
+            failures=await self._reader.failures() if failures else {},
+        )
+        rankings = [self._folds[group].ranking() for group in sorted(self._folds, key=str)]
+        conversation = await self._reader.conversation(self._told_seq) if self._told_seq else None
+        return Snapshot(progress, rankings, list(self._recent), conversation)
+
+    async def _elapsed_s(self, sessions: list[Session], *, running: bool) -> float:
+        total = 0.0
+        for number, session in enumerate(sessions):
+            end = session.ended_at
+            if end is None and number == len(sessions) - 1:
+                # Killed: the newest outcome is the last sign of life.
+                end = _iso_now() if running else await self._reader.last_outcome_at()
+            if end is not None:
+                total += max(0.0, (_parse(end) - _parse(session.started_at)).total_seconds())
+        return total
+
+    def _rate_per_s(self, elapsed_s: float) -> float:
+        """Episodes per second over the last stretch that this monitor saw, else over all of the run."""
+        now, done = time.monotonic(), sum(self._verdicts.values())
+        self._seen.append((now, done))
+        while now - self._seen[0][0] > _RATE_WINDOW_S:
+            self._seen.popleft()
+        then, done_then = self._seen[0]
+        if now - then > 1:
+            return (done - done_then) / (now - then)
+        return done / elapsed_s if elapsed_s > 0 else 0.0
+
+
+def _state(kind: str, sessions: list[Session], *, running: bool) -> str:
+    if kind == "import":
+        return "imported"
+    if running:
+        return "running"
+    return (sessions[-1].state if sessions else None) or "killed"
+
+
+def _parse(moment: str) -> datetime:
+    return datetime.fromisoformat(moment)
+
+
+def _iso_now() -> str:
+    return datetime.now(UTC).isoformat()

@@ -1,0 +1,149 @@
+"""A planted world: models whose value priorities are known by construction, described in a TOML file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from conflictscope.documents import Document, Record, parse
+from conflictscope.errors import InputError
+from conflictscope.outcome import Mode
+from conflictscope.rating import STANDARD_NORMAL
+from conflictscope.seeds import normal
+from conflictscope.values import Name
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Utilities = dict[Name, float]
+
+
+class PlantedTarget(Record):
+    """A target.
+
+    utilities: by value, in probit units: of two actions the one with the greater utility wins with probability
+    Phi(difference). shift_*: added in that mode. steerability: 0 ignores a ranking stated in the system prompt, 1 follows
+    it. neither_rate, refusal_rate: chance that it takes neither action, or declines to engage. hesitation_rate: chance that
+    its first reply in a conversation asks back instead of acting.
+    """
+
+    utilities: Annotated[Utilities, Field(min_length=1)]
+    shift_open_ended: Utilities = {}
+    shift_multiple_choice: Utilities = {}
+    shift_action_rating: Utilities = {}
+    steerability: Share = 0.0
+    neither_rate: Share = 0.0
+    refusal_rate: Share = 0.0
+    hesitation_rate: Share = 0.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for mode in Mode:
+            unknown = self.shift(mode).keys() - self.utilities.keys()
+            if unknown:
+                raise ValueError(f"shift_{mode.value} names {min(unknown)!r}, which has no utility")
+        if self.neither_rate + self.refusal_rate > 1:
+            raise ValueError(f"neither_rate + refusal_rate must be <= 1, got {self.neither_rate + self.refusal_rate:g}")
+        return self
+
+    def shift(self, mode: Mode) -> Utilities:
+        """What a mode adds to the utilities."""
+        shift: Utilities = getattr(self, f"shift_{mode.value}")
+        return shift
+
+    def utilities_in(self, mode: Mode, stated: tuple[str, ...] = ()) -> dict[str, float]:
+        """The utilities that act in a mode, under a stated ranking of values (best first).
+
+        A stated ranking pulls towards utilities one unit apart in its order, in proportion to the steerability; values
+        that it does not name keep their own.
+        """
+        shift = self.shift(mode)
+        utilities = {value: utility + shift.get(value, 0.0) for value, utility in self.utilities.items()}
+        top = (len(stated) - 1) / 2
+        for place, value in enumerate(stated):
+            if value in utilities:
+                utilities[value] += self.steerability * (top - place - utilities[value])
+        return utilities
+
+    def truth(self, mode: Mode, stated: tuple[str, ...] = ()) -> list[str]:
+        """The values in planted order, best first."""
+        utilities = self.utilities_in(mode, stated)
+        return sorted(utilities, key=lambda value: (-utilities[value], value))
+
+
+class PlantedJudge(Record):
+    """The judge. error_rate: chance that it names the wrong action. order_bias: extra chance of the one shown first."""
+
+    error_rate: Share = 0.0
+    order_bias: Share = 0.0
+
+
+class Latency(Record):
+    """Seconds until a reply, log-normal: `median` >= 0 and `p95` >= median."""
+
+    median: Annotated[float, Field(ge=0)] = 0.0
+    p95: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.p95 < self.median:
+            raise ValueError(f"p95 must be >= median, got p95 {self.p95:g} and median {self.median:g}")
+        return self
+
+    def draw(self, *purpose: str | int) -> float:
+        """The latency for this purpose."""
+        if self.median == 0:
+            return 0.0
+        sigma = math.log(self.p95 / self.median) / STANDARD_NORMAL.inv_cdf(0.95)
+        return self.median * math.exp(sigma * normal("latency", *purpose))
+
+
+class Timing(Record):
+    """How long planted models take."""
+
+    latency_s: Latency = Latency()
+
+
+class Faults(Record):
+    """Chances per request of what services do wrong; they exist over HTTP only."""
+
+    rate_limit: Share = 0.0
+    server_error: Share = 0.0
+    malformed: Share = 0.0
+    hang: Share = 0.0
+    disconnect: Share = 0.0
+
+
+class PlantedWorld(Record):
+    """Targets, a judge, their timing. scenario_sd: standard deviation of each scenario's own offset, in probit units."""
+
+    seed: int = 0
+    scenario_sd: Annotated[float, Field(ge=0)] = 0.0
+    targets: Annotated[Mapping[Name, PlantedTarget], Field(min_length=1)]
+    judge: PlantedJudge = PlantedJudge()
+    timing: Timing = Timing()
+    faults: Faults = Faults()
+
+
+ROLES = ("user", "judge")
+
+
+def parse_world(document: Document) -> PlantedWorld:
+    """A world from its document. Raises InputError."""
+    world = parse(document, PlantedWorld)
+    for name in ROLES:
+        if name in world.targets:
+            raise InputError(
+                f"targets.{name}: the name {name!r} belongs to a role",
+                path=document.path,
+                line=document.line(["targets", name]),
+            )
+    faults = [name for name, rate in world.faults if rate]
+    if faults:
+        raise InputError(
+            f"faults.{faults[0]}: faults exist over HTTP only, and planted models here answer in process: set it to 0",
+            path=document.path,
+            line=document.line(["faults", faults[0]]),
+        )
+    return world

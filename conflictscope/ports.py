@@ -1,0 +1,154 @@
+"""The seams: what the arena asks of agents, and agents of lanes, without knowing who stands behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic_ai.messages import ModelMessage, ModelResponse
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
+
+from conflictscope.outcome import Judgement, Message, Outcome, Role, Side, Verdict
+from conflictscope.rating import Rating
+from conflictscope.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All that a participant or judge may know when it is its turn.
+
+    scope: what the calls of this turn belong to in the journal: an episode key, or `opening/<scenario id>`.
+    seed: the episode's own seed; what else is random in this turn is derived from it.
+    shown_first: which action is shown first to whoever is shown both, drawn from the seed.
+    """
+
+    scope: str
+    seed: int
+    scenario: Scenario
+    transcript: tuple[Message, ...]
+    shown_first: Side
+
+
+class Participant(Protocol):
+    """Says something in a conversation: a simulated user or a target."""
+
+    async def reply(self, turn: Turn) -> str:
+        """The next message. Raises CallFailed where there is none."""
+        ...
+
+
+class Judge(Protocol):
+    """Says which action the target took."""
+
+    async def judge(self, turn: Turn) -> Sequence[Judgement]:
+        """One judgement for each order in which the actions are shown. Raises CallFailed where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to one model, and what it is for. `prompt` is the name and version of the prompt file."""
+
+    scope: str
+    role: Role
+    prompt: str
+    messages: list[ModelMessage]
+    settings: ModelSettings
+    parameters: ModelRequestParameters
+
+
+class Lane(Protocol):
+    """The throttled, metered, journaled way to one model."""
+
+    @property
+    def model(self) -> Model:
+        """The model at the end of the lane; for its name and profile, not for calling past the lane."""
+        ...
+
+    async def request(self, call: Call) -> ModelResponse:
+        """The model's reply, or the journaled one where this call was answered before. Raises CallFailed."""
+        ...
+
+
+class Ranker(Protocol):
+    """Learns from one outcome at a time."""
+
+    def update(self, value_a: str, value_b: str, verdict: Verdict) -> None:
+        """`a`: the first value won, `b`: the second, `tie`: neither more than the other."""
+        ...
+
+    def ratings(self) -> Mapping[str, Rating]:
+        """What is believed now, by value."""
+        ...
+
+
+class OutcomeLog(Protocol):
+    """The outcomes of a run in the order in which they were committed."""
+
+    def outcomes(self, after: int = 0) -> AsyncIterator[tuple[int, Outcome]]:
+        """Outcomes with their sequence numbers (1, 2, ...), from `after` (exclusive) on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """A row of the call journal. `reply` is None where the call failed, and then `failure` names the kind."""
+
+    scope: str
+    fingerprint: str
+    role: Role
+    model: str
+    prompt: str
+    request: bytes
+    reply: bytes | None
+    failure: str | None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    latency_s: float
+
+
+class Journal(Protocol):
+    """The call journal as a lane uses it: what was answered is never asked again."""
+
+    async def answered(self, scope: str, fingerprint: str) -> bytes | None:
+        """The committed reply to this very request, if there is one."""
+        ...
+
+    async def record(self, call: CallRecord) -> None:
+        """Queue a row; it is committed with, or before, any outcome that is queued after it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRecord:
+    """A finished episode, to be stored. `failure` tells kind and message where the machinery failed."""
+
+    outcome: Outcome
+    seed: int
+    transcript: tuple[Message, ...]
+    judgements: tuple[Judgement, ...]
+    failure: str | None
+    duration_s: float
+
+
+class EpisodeSink(Protocol):
+    """Where the runner puts what is finished."""
+
+    async def opening(self, scenario_id: str) -> str | None:
+        """The opening message that this run uses for a scenario, once it was written."""
+        ...
+
+    async def record_opening(self, scenario_id: str, text: str) -> None:
+        """Keep an opening message; committed before any episode that used it."""
+        ...
+
+    async def record_episode(self, record: EpisodeRecord) -> None:
+        """Queue a finished episode; waits where the queue is full, so the runner cannot outrun the disk."""
+        ...
+
+    async def finished(self, keys: Iterable[str]) -> set[str]:
+        """Those of `keys` whose episodes are already stored."""
+        ...

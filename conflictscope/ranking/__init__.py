@@ -1,0 +1,7 @@
+"""Ratings and rankings of values from pairwise outcomes."""
+
+from conflictscope.ranking.fold import GroupFold
+from conflictscope.ranking.stopping import converged, doubt
+from conflictscope.ranking.trueskill import TrueSkillRanker
+
+__all__ = ["GroupFold", "TrueSkillRanker", "converged", "doubt"]

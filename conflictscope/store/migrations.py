@@ -1,0 +1,112 @@
+"""The schema of a run file, as named steps that a file records when they were applied."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import aiosqlite
+
+from conflictscope.errors import StoreError
+
+MIGRATIONS: dict[str, str] = {
+    "0001_run": """
+        CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);  -- value: JSON
+        CREATE TABLE sessions (  -- one row for each time a process worked on the run
+            id INTEGER PRIMARY KEY,
+            started_at TEXT NOT NULL,
+            ended_at TEXT,
+            state TEXT  -- finished, interrupted, limit or failed; NULL while it runs, or where it was killed
+        );
+        CREATE TABLE run_values (position INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, definition TEXT, grp TEXT);
+        CREATE TABLE scenarios (
+            id TEXT PRIMARY KEY, value_a TEXT NOT NULL, value_b TEXT NOT NULL, body TEXT NOT NULL  -- body: JSON
+        );
+        CREATE TABLE prompts (version TEXT PRIMARY KEY, text TEXT NOT NULL);
+        CREATE TABLE openings (scenario_id TEXT PRIMARY KEY, text TEXT NOT NULL);
+        CREATE TABLE groups (
+            id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, steering TEXT,
+            UNIQUE (target, mode, steering)
+        );
+        CREATE TABLE calls (  -- every request to a model and its reply; also the cache of a resumed run
+            seq INTEGER PRIMARY KEY,
+            scope TEXT NOT NULL,  -- the episode key, or opening/<scenario id>
+            fingerprint TEXT NOT NULL,  -- hash of the request
+            role TEXT NOT NULL,
+            model TEXT NOT NULL,
+            prompt TEXT NOT NULL,
+            request BLOB NOT NULL,  -- JSON
+            reply BLOB,  -- JSON of a pydantic-ai ModelResponse; NULL where the call failed
+            failure TEXT,
+            input_tokens INTEGER NOT NULL,
+            output_tokens INTEGER NOT NULL,
+            cost_usd REAL,  -- NULL where the price is not known
+            latency_s REAL NOT NULL,
+            created_at TEXT NOT NULL
+        );
+        CREATE INDEX calls_by_scope ON calls (scope);
+        CREATE TABLE episodes (
+            seq INTEGER PRIMARY KEY,
+            key TEXT UNIQUE NOT NULL,
+            group_id INTEGER NOT NULL REFERENCES groups (id),
+            scenario_id TEXT NOT NULL,
+            repeat INTEGER NOT NULL,
+            value_a TEXT NOT NULL,
+            value_b TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            strength INTEGER,
+            shown_first TEXT,
+            judge TEXT,
+            failure TEXT,
+            seed INTEGER NOT NULL,
+            transcript TEXT NOT NULL,  -- JSON list of {role, text}
+            duration_s REAL NOT NULL,
+            fold_position INTEGER NOT NULL,  -- hash of the key: the canonical order of a reported ranking
+            created_at TEXT NOT NULL
+        );
+        CREATE INDEX episodes_by_fold ON episodes (group_id, fold_position, key);
+        CREATE TABLE judgements (
+            episode_seq INTEGER NOT NULL REFERENCES episodes (seq),
+            number INTEGER NOT NULL,
+            judge TEXT NOT NULL,
+            shown_first TEXT NOT NULL,
+            choice TEXT NOT NULL,
+            resolved INTEGER NOT NULL,
+            strength INTEGER,
+            reasoning TEXT NOT NULL,
+            PRIMARY KEY (episode_seq, number)
+        ) WITHOUT ROWID;
+        CREATE VIEW outcomes AS  -- for people; docs/run-file.md describes the columns
+            SELECT e.seq, g.target, g.mode, g.steering, e.scenario_id, e.value_a, e.value_b, e.verdict, e.strength,
+                   e.shown_first, e.judge, e.created_at
+            FROM episodes e JOIN groups g ON g.id = e.group_id;
+    """,
+}
+
+
+async def migrate(connection: aiosqlite.Connection) -> None:
+    """Bring a run file to the present schema. Raises StoreError where a newer version made it."""
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    )
+    applied = await applied_migrations(connection)
+    for name, script in MIGRATIONS.items():
+        if name not in applied:
+            # executescript commits what came before it, so the step and its record are one explicit transaction.
+            await connection.executescript(
+                f"BEGIN;\n{script}\nINSERT INTO migrations (name) VALUES ('{name}');\nCOMMIT;"
+            )
+
+
+async def applied_migrations(connection: aiosqlite.Connection) -> set[str]:
+    """Names of the steps that a file has been through. Raises StoreError for a step that this version does not know."""
+    try:
+        rows = await connection.execute_fetchall("SELECT name FROM migrations")
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"not a run file: {error}") from None
+    applied = {str(row[0]) for row in rows}
+    unknown = applied - MIGRATIONS.keys()
+    if unknown:
+        raise StoreError(
+            f"made by a newer version of ConflictScope (unknown migration {min(unknown)!r}): upgrade to read it"
+        )
+    return applied

@@ -1,0 +1,147 @@
+"""Reading a run file, also while another process writes it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+
+from conflictscope.errors import StoreError
+from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
+from conflictscope.snapshot import Conversation
+from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
+
+_OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
+    e.strength, e.shown_first, e.judge"""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTotals:
+    """Sums over a stretch of the call journal, up to and including row `last_seq`."""
+
+    last_seq: int
+    calls: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One stretch of work on a run; `state` and `ended_at` are None while it runs, or where it was killed."""
+
+    started_at: str
+    ended_at: str | None
+    state: str | None
+
+
+class RunReader:
+    """Reads a run file. An OutcomeLog."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator[Self]:
+        """Open the run file at `path` for reading. Raises StoreError where there is none, or it is not one."""
+        if not path.is_file():
+            raise StoreError(f"{path}: no such run file")
+        try:
+            async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as connection:
+                if await applied_migrations(connection) < MIGRATIONS.keys():
+                    async with aiosqlite.connect(path, isolation_level=None) as upgrading:
+                        await migrate(upgrading)
+                yield cls(connection)
+        except StoreError as error:
+            raise StoreError(f"{path}: {error}") from None
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: {error}") from error
+
+    async def meta(self) -> dict[str, Any]:
+        """What the run was started with: name, kind, planned, identity, versions, ..."""
+        return {key: json.loads(value) for key, value in await self._rows("SELECT key, value FROM meta")}
+
+    async def values(self) -> list[str]:
+        """The names of the run's values."""
+        return [name for (name,) in await self._rows("SELECT name FROM run_values ORDER BY position")]
+
+    async def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of values that the run's scenarios set against each other, each in alphabetical order."""
+        query = "SELECT DISTINCT min(value_a, value_b), max(value_a, value_b) FROM scenarios"
+        return [(a, b) for a, b in await self._rows(query)]
+
+    async def sessions(self) -> list[Session]:
+        """Every stretch of work on the run, oldest first."""
+        return [
+            Session(*row) for row in await self._rows("SELECT started_at, ended_at, state FROM sessions ORDER BY id")
+        ]
+
+    async def last_outcome_at(self) -> str | None:
+        """When the newest outcome was committed."""
+        rows = await self._rows("SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1")
+        return str(rows[0][0]) if rows else None
+
+    async def outcomes(self, after: int = 0) -> AsyncIterator[tuple[int, Outcome]]:
+        """Outcomes with their sequence numbers, in the order in which they were committed."""
+        query = f"SELECT {_OUTCOME_COLUMNS} FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq > ? ORDER BY e.seq"
+        async with self._connection.execute(query, (after,)) as cursor:
+            async for row in cursor:
+                yield row[0], _outcome(row)
+
+    async def canonical_outcomes(self) -> AsyncIterator[Outcome]:
+        """All outcomes, group by group, in the order of a hash of their keys: the same in every run that has them."""
+        query = f"""SELECT {_OUTCOME_COLUMNS} FROM groups g JOIN episodes e ON e.group_id = g.id
+                    ORDER BY g.target, g.mode, g.steering, e.fold_position, e.key"""
+        async with self._connection.execute(query) as cursor:
+            async for row in cursor:
+                yield _outcome(row)
+
+    async def tie_shares(self) -> Mapping[Group, float]:
+        """The share of ties among the rated outcomes of each group."""
+        query = """SELECT g.target, g.mode, g.steering, avg(e.verdict = 'tie') FROM episodes e
+                   JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
+        return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
+
+    async def conversation(self, seq: int) -> Conversation:
+        """What was said in the episode of this sequence number, and what its judge made of it."""
+        query = """SELECT e.key, e.transcript, e.verdict, e.value_a, e.value_b, e.failure, (
+                       SELECT reasoning FROM judgements WHERE episode_seq = e.seq ORDER BY number DESC LIMIT 1
+                   ) FROM episodes e WHERE e.seq = ?"""
+        key, transcript, verdict, value_a, value_b, failure, reasoning = (await self._rows(query, (seq,)))[0]
+        messages = [Message(Role(item["role"]), item["text"]) for item in json.loads(transcript)]
+        found = {"a": f"{value_a} over {value_b}", "b": f"{value_b} over {value_a}"}.get(verdict, verdict)
+        return Conversation(key, messages, f"{found}. {reasoning or failure or ''}".strip())
+
+    async def call_totals(self, after: int = 0) -> CallTotals:
+        """Sums over the call journal after row `after`."""
+        query = """SELECT coalesce(max(seq), ?1), count(*), count(failure), coalesce(sum(input_tokens), 0),
+                   coalesce(sum(output_tokens), 0), coalesce(sum(cost_usd), 0.0),
+                   coalesce(sum(cost_usd IS NULL AND failure IS NULL), 0) FROM calls WHERE seq > ?1"""
+        return CallTotals(*(await self._rows(query, (after,)))[0])
+
+    async def failures(self) -> Mapping[str, int]:
+        """Failed episodes by kind."""
+        query = "SELECT failure, count(*) FROM episodes WHERE failure IS NOT NULL GROUP BY failure"
+        kinds: dict[str, int] = {}
+        for failure, count in await self._rows(query):
+            kind = failure.partition(":")[0]
+            kinds[kind] = kinds.get(kind, 0) + count
+        return kinds
+
+    async def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        return list(await self._connection.execute_fetchall(query, parameters))
+
+
+def _outcome(row: Any) -> Outcome:
+    _, target, mode, steering, scenario_id, repeat, value_a, value_b, verdict, strength, shown_first, judge = row
+    group = Group(target, Mode(mode), steering)
+    return Outcome(group, scenario_id, repeat, value_a, value_b, Verdict(verdict), strength, shown_first, judge)

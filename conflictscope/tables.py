@@ -1,0 +1,249 @@
+"""Tables from elsewhere: recorded outcomes and two-action dilemmas, as CSV or gzipped CSV."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from conflictscope.documents import explain
+from conflictscope.errors import InputError
+from conflictscope.outcome import Group, Mode, Outcome, Side, Verdict, fold_position
+from conflictscope.scenario import Origin, Scenario
+from conflictscope.values import ValueSet
+
+OUTCOME_REQUIRED = ("target", "scenario_id", "value_a", "value_b", "verdict")
+OUTCOME_OPTIONAL = ("mode", "steering", "strength", "shown_first", "judge", "repeat")
+_Named = TypeVar("_Named", Mode, Verdict)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV with a header, gzipped or not, with the line on which each ends. Raises InputError."""
+    try:
+        with (
+            gzip.open(path, "rt", newline="", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(newline="", encoding="utf-8-sig") as file
+        ):
+            reader = csv.DictReader(file, strict=True)
+            width = len(reader.fieldnames or ())
+            if not width:
+                raise InputError("is empty: expected a header line", path=path)
+            for row in reader:
+                if None in row or None in row.values():
+                    came = sum(value is not None for key, value in row.items() if key is not None)
+                    came += len(row.get(None) or ())
+                    raise InputError(f"expected {width} columns, got {came}", path=path, line=reader.line_num)
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise InputError("no such file", path=path) from None
+    except csv.Error as error:
+        raise InputError(f"not valid CSV: {error}", path=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text: {error.reason}", path=path) from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot be read: {error}", path=path) from None
+
+
+def header(path: Path) -> list[str]:
+    """The column names of a CSV."""
+    first = next(read_rows(path), None)
+    if first is None:
+        raise InputError("holds no row", path=path)
+    return list(first[1])
+
+
+@dataclass(frozen=True)
+class OutcomeTable:
+    """A CSV of recorded outcomes, read the way its owner says.
+
+    columns: our column -> theirs, where they differ. verdicts: their word -> a verdict state, where they differ.
+    constants: our column -> one text for every row.
+    """
+
+    path: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = OUTCOME_REQUIRED + OUTCOME_OPTIONAL
+        for name in (*self.columns, *self.constants):
+            if name not in known:
+                raise InputError(f"no such column of ours: {name!r}; known: {', '.join(known)}", path=self.path)
+        present = header(self.path)
+        for ours, theirs in self.columns.items():
+            if theirs not in present:
+                raise InputError(
+                    f"no column {theirs!r} (for {ours}); it has {', '.join(present)}", path=self.path, line=1
+                )
+        missing = [
+            name
+            for name in OUTCOME_REQUIRED
+            if name not in self.constants and self.columns.get(name, name) not in present
+        ]
+        if missing:
+            raise InputError(
+                f"needs the column {missing[0]!r}; it has {', '.join(present)}. Name theirs with "
+                f"--column {missing[0]}=THEIRS, or one text for all rows with --constant {missing[0]}=TEXT",
+                path=self.path,
+                line=1,
+            )
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """The outcomes in the order of the file. Raises InputError at the first row that is not one."""
+        seen: dict[int, int] = {}
+        for line, row in read_rows(self.path):
+            outcome = self._outcome(row, line)
+            position = fold_position(outcome.key)
+            if position in seen:
+                raise InputError(
+                    f"same target, mode, steering, scenario_id and repeat as line {seen[position]}; "
+                    "rows that repeat an episode need a `repeat` column",
+                    path=self.path,
+                    line=line,
+                )
+            seen[position] = line
+            yield outcome
+
+    def _outcome(self, row: Mapping[str, str], line: int) -> Outcome:
+        def cell(name: str, default: str = "") -> str:
+            return (self.constants.get(name) or row.get(self.columns.get(name, name), default)).strip()
+
+        def fail(name: str, expected: str, came: str) -> InputError:
+            return InputError(f"{name}: expected {expected}, got {came!r}", path=self.path, line=line)
+
+        def named(name: str, kind: type[_Named], text: str) -> _Named:
+            try:
+                return kind(text)
+            except ValueError:
+                raise fail(name, f"one of {', '.join(member.value for member in kind)}", text) from None
+
+        def number(name: str, low: int, high: int) -> int | None:
+            text = cell(name)
+            if not text:
+                return None
+            if not text.isdecimal() or not low <= int(text) <= high:
+                raise fail(name, f"a whole number {low}..{high}", text)
+            return int(text)
+
+        for name in OUTCOME_REQUIRED:
+            if not cell(name):
+                raise fail(name, "a text", "")
+        if cell("value_a") == cell("value_b"):
+            raise fail("value_b", "another value than value_a", cell("value_b"))
+        shown_first = cell("shown_first")
+        if shown_first not in ("", "a", "b"):
+            raise fail("shown_first", "a or b", shown_first)
+        verdict = cell("verdict")
+        side: Side | None = None if not shown_first else "a" if shown_first == "a" else "b"
+        return Outcome(
+            group=Group(
+                target=cell("target"),
+                mode=named("mode", Mode, cell("mode") or Mode.MULTIPLE_CHOICE.value),
+                steering=cell("steering") or None,
+            ),
+            scenario_id=cell("scenario_id"),
+            repeat=number("repeat", 0, 10**9) or 1,
+            value_a=cell("value_a"),
+            value_b=cell("value_b"),
+            verdict=self.verdicts.get(verdict) or named("verdict", Verdict, verdict),
+            strength=number("strength", 1, 7),
+            shown_first=side,
+            judge=cell("judge") or None,
+        )
+
+
+@dataclass(frozen=True)
+class DilemmaColumns:
+    """Which column of a dilemma table holds what."""
+
+    id: str
+    description: str
+    action_a: str
+    action_b: str
+    values_a: str
+    values_b: str
+
+
+@dataclass(frozen=True)
+class ImportedDilemmas:
+    """What became of a dilemma table: scenarios, the rows they came from, and rows left out by reason."""
+
+    scenarios: Sequence[Scenario]
+    rows: int
+    left_out: Mapping[str, int]
+
+
+def read_dilemmas(
+    path: Path,
+    columns: DilemmaColumns,
+    *,
+    separator: str = "|",
+    all_pairs: bool = False,
+    value_set: ValueSet | None = None,
+) -> ImportedDilemmas:
+    """Scenarios from a table with two actions a row and, for each action, the values that only it serves.
+
+    A row with exactly one value on each side becomes one scenario. A row with more becomes one scenario for each pair of
+    values where `all_pairs` is set (they share `origin.situation`: one situation, not independent), else it is left out,
+    as is a row with no value on a side. Raises InputError at a row that is broken or names a value not in `value_set`.
+    """
+    present = header(path)
+    for name in vars(columns).values():
+        if name not in present:
+            raise InputError(f"no column {name!r}; it has {', '.join(present)}", path=path, line=1)
+    scenarios: list[Scenario] = []
+    left_out: Counter[str] = Counter()
+    used: dict[str, int] = {}
+    rows = 0
+    for line, row in read_rows(path):
+        sides = [
+            [name.strip() for name in row[column].split(separator) if name.strip()]
+            for column in (columns.values_a, columns.values_b)
+        ]
+        pairs = [(a, b) for a, b in product(*sides) if a != b]
+        if not pairs:
+            left_out["no conflicting pair of values"] += 1
+            continue
+        if len(pairs) > 1 and not all_pairs:
+            left_out["more than one pair of values"] += 1
+            continue
+        rows += 1
+        row_id = row[columns.id].strip()
+        if row_id in used:
+            raise InputError(
+                f"{columns.id}: {row_id!r} is used twice, first on line {used[row_id]}", path=path, line=line
+            )
+        used[row_id] = line
+        for value_a, value_b in pairs:
+            unknown = [v for v in (value_a, value_b) if value_set is not None and v not in value_set.names]
+            if value_set is not None and unknown:
+                raise InputError(f"{unknown[0]!r} is not in the value set {value_set.name!r}", path=path, line=line)
+            scenario = {
+                "id": row_id if len(pairs) == 1 else f"{row_id}:{value_a}-{value_b}",
+                "value_a": value_a,
+                "value_b": value_b,
+                "description": row[columns.description],
+                "action_a": row[columns.action_a],
+                "action_b": row[columns.action_b],
+                "origin": Origin(kind="imported", source=path.name, situation=row_id),
+            }
+            scenarios.append(_scenario(scenario, path, line))
+    if not scenarios:
+        raise InputError(f"no row has values on both sides in {columns.values_a!r} and {columns.values_b!r}", path=path)
+    return ImportedDilemmas(scenarios, rows, left_out)
+
+
+def _scenario(data: dict[str, Any], path: Path, line: int) -> Scenario:
+    try:
+        return Scenario.model_validate(data)
+    except ValidationError as error:
+        raise InputError(explain(error.errors()[0], Scenario), path=path, line=line) from None

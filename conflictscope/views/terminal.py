@@ -1,0 +1,218 @@
+"""The terminal: a live view of a run, and rankings and status as tables."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from conflictscope.outcome import Outcome, Verdict
+from conflictscope.rating import PairCount, Ranking
+from conflictscope.snapshot import Conversation, Progress, Snapshot
+from conflictscope.views.text import duration, plain
+
+_REFRESH_S = 0.25
+_LINE_EVERY_S = 3.0
+_BAR_WIDTH = 25
+_STYLES = {True: "green", False: "yellow"}
+
+TakeSnapshot = Callable[[], Awaitable[Snapshot]]
+
+
+# -- while a run goes on -----------------------------------------------------------------------------------------------
+
+
+async def live(take: TakeSnapshot, console: Console) -> None:
+    """Redraw a run four times a second until cancelled."""
+    with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as display:
+        while True:
+            display.update(screen(await take(), console.height), refresh=True)
+            await asyncio.sleep(_REFRESH_S)
+
+
+async def lines(take: TakeSnapshot, console: Console) -> None:
+    """Print one line every few seconds until cancelled, for logs and pipes."""
+    while True:
+        await asyncio.sleep(_LINE_EVERY_S)
+        console.print(line(await take()), soft_wrap=True)
+
+
+def line(snapshot: Snapshot) -> Text:
+    """A run in one line."""
+    progress = snapshot.progress
+    leaders = "; ".join(f"{ranking.group}: {' > '.join(ranking.order[:4])}" for ranking in snapshot.rankings[:3])
+    return plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {_verdicts(progress)} | {leaders}")
+
+
+def screen(snapshot: Snapshot, height: int) -> RenderableType:
+    """A run on one screen: progress, states, rankings as far as they fit, the latest episodes."""
+    progress = snapshot.progress
+    head: list[RenderableType] = [
+        plain(f"{progress.run}  {_headline(progress)}", "bold"),
+        ProgressBar(total=progress.planned or 1, completed=progress.done, width=None),
+        plain(_verdicts(progress)),
+    ]
+    tail = [_recent_line(outcome) for outcome in snapshot.recent[:3]]
+    if snapshot.conversation is not None:
+        tail += _conversation_lines(snapshot.conversation)
+    rankings: list[RenderableType] = []
+    room = height - len(head) - len(tail) - 2
+    for number, ranking in enumerate(snapshot.rankings):
+        room -= len(ranking.ratings) + 1
+        if room < 0:
+            rankings.append(plain(f"... and {len(snapshot.rankings) - number} more rankings", "dim"))
+            break
+        rankings.append(_ranking_table(ranking, intervals=False))
+    return Group(*head, *rankings, *tail)
+
+
+def _headline(progress: Progress) -> str:
+    planned = f"/{progress.planned:,} ({progress.done / max(1, progress.planned):.0%})" if progress.planned else ""
+    left = f", {duration(progress.remaining_s)} left" if progress.remaining_s is not None else ""
+    unpriced = f" + {progress.unpriced_calls:,} unpriced calls" if progress.unpriced_calls else ""
+    return (
+        f"{progress.done:,}{planned} episodes  {progress.rate_per_s:,.1f}/s  {duration(progress.elapsed_s)}{left}  "
+        f"{progress.calls:,} calls  ${progress.cost_usd:,.4f}{unpriced}"
+    )
+
+
+def _verdicts(progress: Progress) -> str:
+    return "  ".join(
+        f"{verdict.value} {count:,}" for verdict in Verdict if (count := progress.verdicts.get(verdict, 0))
+    )
+
+
+def _recent_line(outcome: Outcome) -> Text:
+    winner = {Verdict.A: outcome.value_a, Verdict.B: outcome.value_b}.get(outcome.verdict, outcome.verdict.value)
+    text = Text("· ", style="dim", no_wrap=True, overflow="ellipsis")
+    text.append_text(plain(f"{outcome.group}  {outcome.scenario_id}  ", "dim"))
+    return text.append_text(plain(winner, "cyan"))
+
+
+def _conversation_lines(conversation: Conversation) -> list[Text]:
+    """A conversation, a line a message, cut to the width of the terminal."""
+    spoken = [(message.role.value, message.text) for message in conversation.transcript[-2:]]
+    return [_cut(who, text) for who, text in [*spoken, ("judge", conversation.conclusion)]]
+
+
+def _cut(who: str, text: str) -> Text:
+    line = plain(f"{who:>6}  ", "bold").append_text(plain(" ".join(text.split()), "not bold"))
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def print_conversation(console: Console, conversation: Conversation) -> None:
+    """One conversation in full, with what the judge made of it."""
+    console.print(plain(f"One of the conversations ({conversation.key}):", "bold"))
+    for message in conversation.transcript:
+        console.print(plain(f"{message.role.value}:", "bold"))
+        for text in message.text.split("\n"):
+            console.print(Padding(plain(text), (0, 0, 0, 2)))
+    console.print(plain("judge:", "bold"))
+    console.print(Padding(plain(conversation.conclusion), (0, 0, 0, 2)))
+    console.print()
+
+
+# -- rankings ----------------------------------------------------------------------------------------------------------
+
+
+def print_rankings(
+    console: Console, rankings: Sequence[Ranking], truths: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Every ranking with its intervals, pairs and notes; beside the planted truth where there is one.
+
+    truths: by `str(ranking.group)`, the values in planted order.
+    """
+    if not rankings:
+        console.print("No outcome yet, so nothing to rank.")
+    for ranking in rankings:
+        console.print(_ranking_table(ranking))
+        if truths is not None and (truth := truths.get(str(ranking.group))) is not None:
+            same = list(truth) == ranking.order
+            mark = "equals the ranking" if same else "DIFFERS from the ranking"
+            console.print(plain(f"  planted truth: {' > '.join(truth)}  ({mark})", _STYLES[same]))
+        for pair in ranking.pairs[:_MOST_PAIRS]:
+            console.print(plain(_pair_line(pair), "dim"))
+        if len(ranking.pairs) > _MOST_PAIRS:
+            console.print(plain(f"  ... and {len(ranking.pairs) - _MOST_PAIRS:,} more pairs: see --json", "dim"))
+        for note in ranking.notes():
+            console.print(plain(f"  note: {note}", "yellow"))
+        console.print()
+
+
+_MOST_PAIRS = 12
+
+
+def _ranking_table(ranking: Ranking, *, intervals: bool = True) -> RenderableType:
+    """One ranking: a line for its group, a line a value. intervals: also as numbers, not only as bars."""
+    settled = "settled" if ranking.converged else "not settled yet"
+    title = plain(f"{ranking.group}", "bold").append_text(plain(f"  {ranking.outcomes:,} outcomes, {settled}", "dim"))
+    title.no_wrap, title.overflow = True, "ellipsis"
+    table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
+    table.add_column(justify="right")
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column(justify="right")
+    if intervals:
+        table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    low = min((rating.low for rating in ranking.ratings.values()), default=0.0)
+    high = max((rating.high for rating in ranking.ratings.values()), default=1.0)
+    for rank, (value, rating) in enumerate(ranking.ratings.items(), start=1):
+        bar = _bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))
+        interval = [f"[{rating.low:+.2f}, {rating.high:+.2f}]"] if intervals else []
+        table.add_row(f"{rank}.", plain(value), f"{rating.mu:+.2f}", *map(Text, interval), bar)
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _bar(low: float, middle: float, high: float) -> Text:
+    """An interval and its middle, each a share of the width."""
+    first, dot, last = (round(share * (_BAR_WIDTH - 1)) for share in (low, middle, high))
+    cells = ["─" if first <= at <= last else " " for at in range(_BAR_WIDTH)]
+    cells[dot] = "●"
+    return Text("".join(cells), style="cyan")
+
+
+def _pair_line(pair: PairCount) -> str:
+    excluded = "".join(f", {count} {state.value}" for state, count in sorted(pair.excluded.items()))
+    ties = f", {pair.ties} ties" if pair.ties else ""
+    return f"  {pair.value_a} {pair.wins_a} : {pair.wins_b} {pair.value_b}{ties}{excluded}"
+
+
+# -- status ------------------------------------------------------------------------------------------------------------
+
+
+def print_status(console: Console, progress: Progress) -> None:
+    """Where a run stands."""
+    table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
+    rows = [
+        ("run", progress.run),
+        ("state", progress.state),
+        ("episodes", f"{progress.done:,}" + (f" of {progress.planned:,}" if progress.planned is not None else "")),
+        *(
+            (f"  {verdict.value}", f"{progress.verdicts[verdict]:,}")
+            for verdict in Verdict
+            if progress.verdicts.get(verdict)
+        ),
+        *((f"  failed by {kind}", f"{count:,}") for kind, count in sorted(progress.failures.items())),
+        ("calls", f"{progress.calls:,}" + (f" ({progress.failed_calls:,} failed)" if progress.failed_calls else "")),
+        ("tokens", f"{progress.input_tokens:,} in, {progress.output_tokens:,} out"),
+        (
+            "cost",
+            f"${progress.cost_usd:,.4f}"
+            + (f" + {progress.unpriced_calls:,} calls of unknown price" if progress.unpriced_calls else ""),
+        ),
+        ("time", duration(progress.elapsed_s)),
+        ("rate", f"{progress.rate_per_s:,.1f} episodes per second"),
+    ]
+    if progress.remaining_s is not None:
+        rows.append(("left", duration(progress.remaining_s)))
+    for key, value in rows:
+        table.add_row(plain(key, "bold"), plain(value))
+    console.print(table)
