@@ -19,8 +19,6 @@ from typing import Any
 
 import structlog
 import tomli_w
-from anthropic import AnthropicError
-from openai import OpenAIError
 from pydantic_ai import Agent
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
@@ -211,6 +209,10 @@ def _build_model(name: str, sweep: Sweep, lexicon: Lexicon) -> Model:
         if sweep.world is None:
             raise InputError(f'{name!r} needs `world = "FILE.toml"` in the sweep file')
         return planted_model(sweep.world, name.removeprefix(PLANTED), lexicon)
+
+    # Imported here, for the two SDKs take a second to import and a planted run needs neither.
+    from anthropic import AnthropicError
+    from openai import OpenAIError
 
     def provider(provider_name: str) -> Provider[Any]:
         base_url = getattr(sweep.config.providers.get(provider_name), "base_url", None)

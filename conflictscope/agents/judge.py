@@ -17,7 +17,9 @@ from conflictscope.seeds import request_seed
 
 
 class JudgeReply(BaseModel):
-    """What a judge must answer. Its labels name places on the page, never values."""
+    """The verdict on one conversation."""
+
+    # The labels name places on the page, never values or sides.
 
     model_config = ConfigDict(extra="forbid")
 

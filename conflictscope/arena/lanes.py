@@ -152,7 +152,7 @@ class ModelLane:
                 model=self._name,
                 prompt=call.prompt,
                 request=request,
-                reply=None if response is None else _RESPONSE.dump_json(response, exclude_defaults=True),
+                reply=None if response is None else _RESPONSE.dump_json(response, exclude_none=True),
                 failure=None if failure is None else str(failure),
                 input_tokens=0 if response is None else response.usage.input_tokens,
                 output_tokens=0 if response is None else response.usage.output_tokens,
@@ -174,7 +174,7 @@ def price_usd(response: ModelResponse) -> float | None:
 
 def _encode(call: Call) -> bytes:
     """The request as stored and compared: equal bytes for equal requests, in every process."""
-    messages = ModelMessagesTypeAdapter.dump_json(call.messages, exclude=_EXCLUDED, exclude_defaults=True)
+    messages = ModelMessagesTypeAdapter.dump_json(call.messages, exclude=_EXCLUDED, exclude_none=True)
     parameters = _PARAMETERS.dump_json(call.parameters, exclude_defaults=True)
     settings = json.dumps(call.settings, sort_keys=True, default=str).encode()
     return b'{"messages":%b,"parameters":%b,"settings":%b}' % (messages, parameters, settings)

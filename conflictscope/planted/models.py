@@ -83,6 +83,7 @@ class PlantedModel(Model):
             ),
             model_name=self._name,
             provider_name="planted",
+            provider_details={"latency_s": latency},  # what it meant to take; a benchmark compares what was taken
             finish_reason="stop",
         )
 

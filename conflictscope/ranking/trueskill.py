@@ -74,12 +74,12 @@ class TrueSkillRanker:
             raise ValueError(f"only a, b and tie can be rated, got {verdict.value!r}")
         if value_a == value_b:
             raise ValueError(f"a value cannot be compared with itself: {value_a!r}")
-        self._updates += 1
-        self._ties += verdict is Verdict.TIE
-        margin = self._margin if self._margin is not None else self._margin_of(self._ties / (self._updates + 1))
-        if verdict is Verdict.TIE and margin <= 0:
+        tied = verdict is Verdict.TIE
+        if tied and self.draw_probability == 0:
             raise ValueError("a tie needs draw_probability > 0")
-
+        self._updates += 1
+        self._ties += tied
+        margin = self._margin if self._margin is not None else self._margin_of(self._ties / (self._updates + 1))
         winner, loser = (value_b, value_a) if verdict is Verdict.B else (value_a, value_b)
         prior = (self.prior.mu, self.prior.sigma**2)
         mean_w, var_w = self._believed.get(winner, prior)
@@ -89,7 +89,7 @@ class TrueSkillRanker:
         spread2 = 2 * self.beta**2 + var_w + var_l
         spread = math.sqrt(spread2)
         gap, margin = (mean_w - mean_l) / spread, margin / spread
-        v, w = _tie_moments(gap, margin) if verdict is Verdict.TIE else _win_moments(gap - margin)
+        v, w = _tie_moments(gap, margin) if tied else _win_moments(gap - margin)
         self._believed[winner] = (mean_w + var_w / spread * v, var_w * (1 - var_w / spread2 * w))
         self._believed[loser] = (mean_l - var_l / spread * v, var_l * (1 - var_l / spread2 * w))
 
@@ -98,8 +98,10 @@ class TrueSkillRanker:
         return {value: Rating(mean, math.sqrt(variance)) for value, (mean, variance) in self._believed.items()}
 
     def _margin_of(self, draw_probability: float) -> float:
+        if draw_probability == 0:
+            return 0.0  # the package's ppf(0.5) is a hair beside 0
         margin: float = trueskill.calc_draw_margin(draw_probability, 2, self._environment)
-        return max(0.0, margin)  # ppf(0.5) comes out as a hair below 0
+        return margin
 
 
 def _win_moments(x: float) -> tuple[float, float]:

@@ -56,7 +56,9 @@ class RunReader:
         if not path.is_file():
             raise StoreError(f"{path}: no such run file")
         try:
-            async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True) as connection:
+            # Not mode=ro: the last connection to close tidies the write-ahead log away, and a read-only one cannot.
+            async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True) as connection:
+                await connection.execute("PRAGMA query_only = ON")
                 if await applied_migrations(connection) < MIGRATIONS.keys():
                     async with aiosqlite.connect(path, isolation_level=None) as upgrading:
                         await migrate(upgrading)

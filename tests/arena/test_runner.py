@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from conflictscope.arena import Cast, Plan, Runner, Stop
+from conflictscope.arena import runner as runner_module
+from conflictscope.errors import CallFailed, LimitReached
+from conflictscope.outcome import Group, Judgement, Mode, Verdict
+from conflictscope.ports import EpisodeRecord, Turn
+from conflictscope.scenario import Scenario
+
+GROUP = Group("alpha", Mode.OPEN_ENDED)
+
+
+class Memory:
+    """A sink that keeps everything in memory."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, EpisodeRecord] = {}
+        self.openings: dict[str, str] = {}
+
+    async def opening(self, scenario_id: str) -> str | None:
+        return self.openings.get(scenario_id)
+
+    async def record_opening(self, scenario_id: str, text: str) -> None:
+        assert scenario_id not in self.openings
+        self.openings[scenario_id] = text
+
+    async def record_episode(self, record: EpisodeRecord) -> None:
+        assert record.outcome.key not in self.records
+        self.records[record.outcome.key] = record
+
+    async def finished(self, keys: Iterable[str]) -> set[str]:
+        return set(keys) & self.records.keys()
+
+
+class Scripted:
+    """A user, target and judge in one that says the same in every episode, and counts who is at work."""
+
+    def __init__(self) -> None:
+        self.at_work = self.most_at_work = self.replies = 0
+
+    async def reply(self, turn: Turn) -> str:
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        self.replies += 1
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return await self.say(turn)
+        finally:
+            self.at_work -= 1
+
+    async def say(self, turn: Turn) -> str:
+        return f"message {len(turn.transcript)}"
+
+    async def judge(self, turn: Turn) -> Sequence[Judgement]:
+        return [Judgement("scripted", turn.shown_first, Verdict.A, True, 7, "so")]
+
+
+class Hanging(Scripted):
+    """Never answers."""
+
+    async def say(self, turn: Turn) -> str:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def scenarios(count: int) -> list[Scenario]:
+    return [
+        Scenario(id=f"s{n}", value_a="x", value_b="y", description="d", action_a=f"do {n}", action_b=f"leave {n}")
+        for n in range(count)
+    ]
+
+
+def cast(user: Scripted, target: Scripted) -> dict[Group, Cast]:
+    return {GROUP: Cast(user, target, target, "scripted", max_turns=2, shared_opening=True)}
+
+
+def plan(episodes: int, repeats: int = 1) -> Plan:
+    return Plan(scenarios(episodes), [GROUP], repeats, seed=1)
+
+
+async def test_never_more_in_flight_than_asked_for() -> None:
+    """With 7 allowed and 200 to do, exactly 7 are in flight at the peak, and all 200 get done."""
+    everybody, sink = Scripted(), Memory()
+    await Runner(cast(everybody, everybody), sink, seed=1, concurrency=7, stop=Stop()).run(plan(200))
+    assert everybody.most_at_work == 7
+    assert len(sink.records) == 200
+
+
+async def test_a_large_plan_makes_no_more_tasks_than_are_in_flight() -> None:
+    """The number of tasks depends on the concurrency, not on the length of the plan."""
+    most = 0
+
+    class Counting(Scripted):
+        async def say(self, turn: Turn) -> str:
+            nonlocal most
+            most = max(most, len(asyncio.all_tasks()))
+            return "message"
+
+    everybody = Counting()
+    await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=5, stop=Stop()).run(plan(100, repeats=20))
+    assert most <= 5 + 4
+
+
+async def test_the_opening_is_written_once_per_scenario() -> None:
+    """All repeats share one opening message, also when they start at the same moment."""
+    user, target, sink = Scripted(), Scripted(), Memory()
+    await Runner(cast(user, target), sink, seed=1, concurrency=50, stop=Stop()).run(plan(3, repeats=10))
+    assert user.replies == len(sink.openings) == 3
+    assert {record.transcript[0].text for record in sink.records.values()} == {"message 0"}
+
+
+async def test_an_opening_in_the_library_is_used_as_it_stands() -> None:
+    """A scenario that brings its opening message needs no user to write one."""
+    user, target, sink = Scripted(), Scripted(), Memory()
+    one = scenarios(1)[0].model_copy(update={"opening": "Dear assistant"})
+    await Runner(cast(user, target), sink, seed=1, concurrency=1, stop=Stop()).run(Plan([one], [GROUP], 1, 1))
+    (record,) = sink.records.values()
+    assert record.transcript[0].text == "Dear assistant"
+    assert user.replies == 0
+
+
+async def test_what_is_stored_is_not_played_again() -> None:
+    """A second run of the same plan plays nothing."""
+    sink = Memory()
+    for expected in (20, 0):
+        user, target = Scripted(), Scripted()
+        await Runner(cast(user, target), sink, seed=1, concurrency=4, stop=Stop()).run(plan(20))
+        assert target.replies == expected
+
+
+async def test_one_failed_episode_leaves_the_others_alone() -> None:
+    """A call that fails becomes the state of its own episode, with its cause; the others go on."""
+
+    class Failing(Scripted):
+        async def say(self, turn: Turn) -> str:
+            if turn.scenario.id == "s3":
+                raise CallFailed("http_500", "server error")
+            return "fine"
+
+    sink = Memory()
+    await Runner(cast(Scripted(), Failing()), sink, seed=1, concurrency=4, stop=Stop()).run(plan(10))
+    verdicts = {record.outcome.scenario_id: record.outcome.verdict for record in sink.records.values()}
+    assert verdicts.pop("s3") is Verdict.TARGET_FAILED
+    assert set(verdicts.values()) == {Verdict.A}
+    failures = [record.failure for record in sink.records.values() if record.failure]
+    assert failures == ["http_500: server error"]
+
+
+async def test_a_user_that_fails_is_neither_the_targets_nor_the_judges_fault() -> None:
+    """A failed opening has a state of its own, and the next episode of the scenario tries again."""
+
+    class Failing(Scripted):
+        async def say(self, turn: Turn) -> str:
+            if self.replies == 1:
+                raise CallFailed("timeout", "nothing came")
+            return "hello"
+
+    sink = Memory()
+    await Runner(cast(Failing(), Scripted()), sink, seed=1, concurrency=1, stop=Stop()).run(plan(1, repeats=2))
+    assert [record.outcome.verdict for record in sink.records.values()] == [Verdict.USER_FAILED, Verdict.A]
+
+
+async def test_a_stop_takes_no_new_work_and_finishes_what_is_in_flight() -> None:
+    """After a stop, what is in flight ends normally; the rest of the plan stays for the resume."""
+    stop, sink = Stop(), Memory()
+
+    class Stopping(Scripted):
+        async def say(self, turn: Turn) -> str:
+            stop.request("interrupted")
+            return "done"
+
+    await Runner(cast(Scripted(), Stopping()), sink, seed=1, concurrency=3, stop=stop).run(plan(50))
+    assert 1 <= len(sink.records) <= 3
+    assert stop.reason == "interrupted"
+
+
+@pytest.mark.parametrize("concurrency", [1, 10, 100])
+async def test_what_does_not_finish_in_time_is_abandoned(concurrency: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop ends the run even where no episode ever would, and an abandoned episode leaves no outcome."""
+    monkeypatch.setattr(runner_module, "GRACE_S", 0.05)
+    stop, sink, target = Stop(), Memory(), Hanging()
+    running = asyncio.create_task(
+        Runner(cast(Scripted(), target), sink, seed=1, concurrency=concurrency, stop=stop).run(plan(50))
+    )
+    while target.replies < min(50, concurrency):
+        await asyncio.sleep(0)
+    stop.request("interrupted")
+    await asyncio.wait_for(running, 5)
+    assert sink.records == {}
+    assert target.at_work == 0
+
+
+async def test_a_second_interrupt_does_not_wait() -> None:
+    """Asked twice, a runner abandons what is in flight at once instead of after the grace of 5 s."""
+    stop, target = Stop(), Hanging()
+    running = asyncio.create_task(
+        Runner(cast(Scripted(), target), Memory(), seed=1, concurrency=2, stop=stop).run(plan(9))
+    )
+    while target.replies < 2:
+        await asyncio.sleep(0)
+    stop.request("interrupted")
+    stop.request("interrupted")
+    await asyncio.wait_for(running, 2)
+
+
+async def test_a_limit_stops_the_run_and_names_itself() -> None:
+    """When a lane reports a reached limit, the run stops for that reason, and the episode is not counted as failed."""
+
+    class Broke(Scripted):
+        async def say(self, turn: Turn) -> str:
+            raise LimitReached("limits.cost_usd", "$1 spent")
+
+    stop, sink = Stop(), Memory()
+    await Runner(cast(Scripted(), Broke()), sink, seed=1, concurrency=3, stop=stop).run(plan(20))
+    assert (stop.reason, stop.message) == ("limits.cost_usd", "$1 spent")
+    assert sink.records == {}
+
+
+async def test_cancellation_from_outside_is_passed_on() -> None:
+    """Cancelling the run cancels every episode, and the cancellation comes out again."""
+    target = Hanging()
+    running = asyncio.create_task(
+        Runner(cast(Scripted(), target), Memory(), seed=1, concurrency=4, stop=Stop()).run(plan(9))
+    )
+    while target.replies < 4:
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert target.at_work == 0
+
+
+async def test_the_collector_is_left_as_it_was() -> None:
+    """The runner tunes the garbage collector while it works, and restores it."""
+    before = gc.get_threshold()
+    inside = []
+
+    class Looking(Scripted):
+        async def say(self, turn: Turn) -> str:
+            inside.append(gc.get_threshold()[0])
+            return "x"
+
+    everybody = Looking()
+    await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=1, stop=Stop()).run(plan(1))
+    assert gc.get_threshold() == before
+    assert inside[0] > before[0]
+
+
+async def test_which_action_is_shown_first_is_drawn_from_the_seed() -> None:
+    """The shown order is about even, differs between seeds, and does not depend on the concurrency."""
+    drawn = {}
+    for seed, concurrency in ((1, 1), (1, 16), (2, 16)):
+        sink, everybody = Memory(), Scripted()
+        await Runner(cast(everybody, everybody), sink, seed=seed, concurrency=concurrency, stop=Stop()).run(plan(300))
+        drawn[seed, concurrency] = {key: record.outcome.shown_first for key, record in sink.records.items()}
+    assert drawn[1, 1] == drawn[1, 16]
+    assert drawn[1, 16] != drawn[2, 16]
+    assert 110 < list(drawn[1, 1].values()).count("a") < 190

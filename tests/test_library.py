@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tomli_w
+import yaml
+
+from conflictscope.errors import InputError
+from conflictscope.library import builtin_names, data_folder, find, load_library, load_value_set
+from conflictscope.values import Value, ValueSet
+
+PLAIN = {"value_a": "x", "value_b": "y", "description": "A case.", "action_a": "Go.", "action_b": "Stay."}
+XY = ValueSet(name="xy", values=tuple(Value(name=name, definition="What it says.") for name in ("x", "y")))
+
+
+def rows(*ids: str, **fields: str) -> list[dict[str, str]]:
+    """Scenarios of these ids, alike in all else."""
+    return [{"id": id_, **PLAIN, **fields} for id_ in ids]
+
+
+def write(path: Path, scenarios: list[dict[str, str]]) -> Path:
+    """A library in the format that the ending names."""
+    text = {
+        ".jsonl": lambda: "".join(json.dumps(scenario) + "\n" for scenario in scenarios),
+        ".json": lambda: json.dumps({"scenarios": scenarios}, indent=1),
+        ".yaml": lambda: yaml.safe_dump({"scenarios": scenarios}, sort_keys=False),
+        ".toml": lambda: tomli_w.dumps({"scenarios": [{**s, "description": "A case." + " " * 100} for s in scenarios]}),
+    }[path.suffix]()
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaint(path: Path, value_set: ValueSet | None = None) -> list[str]:
+    """What is wrong with a library, line by line, without its folder."""
+    with pytest.raises(InputError) as caught:
+        load_library(path, value_set)
+    return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+
+
+@pytest.mark.parametrize("kind", ["values", "libraries", "worlds", "sweeps"])
+def test_a_built_in_name_is_found_from_anywhere(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every built-in name means its shipped file, whatever the working directory and the base."""
+    monkeypatch.chdir(tmp_path)
+    assert builtin_names(kind)
+    for name in builtin_names(kind):
+        path = find(kind, name, tmp_path)
+        assert path.stem == name
+        assert path.parent == data_folder() / kind
+
+
+def test_a_path_is_relative_to_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference with a slash or an ending is a path from the file that names it, not from the working directory."""
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    beside, below = tmp_path / "mine.jsonl", tmp_path / "sub" / "mine"
+    beside.touch()
+    below.touch()
+    assert find("libraries", "mine.jsonl", tmp_path) == beside
+    assert find("libraries", "sub/mine", tmp_path) == below
+    assert find("libraries", str(beside), tmp_path / "sub") == beside
+
+
+def test_a_path_that_leads_nowhere_is_told_whole(tmp_path: Path) -> None:
+    """A missing file is named with its folder, and a folder is no file."""
+    with pytest.raises(InputError, match=rf"^{tmp_path}/mine\.toml: no such file$"):
+        find("values", "mine.toml", tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        find("values", "./", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hint"),
+    [
+        ("modelspecs", "did you mean 'modelspec'?"),
+        ("zzz", f"built in: {', '.join(builtin_names('values'))}"),
+        ("", "built in: "),
+        ("*", "built in: "),
+        ("h[h]h", "did you mean 'hhh'?"),
+    ],
+)
+def test_an_unknown_name_suggests_a_known_one(reference: str, hint: str, tmp_path: Path) -> None:
+    """The near name is suggested, else all are listed; a pattern is no name."""
+    with pytest.raises(InputError) as caught:
+        find("values", reference, tmp_path)
+    assert f"{reference!r} is neither a path nor a built-in name of values; {hint}" in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["toml", "yaml", "json"])
+def test_a_value_set_is_read_from_any_format(tmp_path: Path, ending: str) -> None:
+    """The three formats mean the same."""
+    dump = {"toml": tomli_w.dumps, "yaml": yaml.safe_dump, "json": json.dumps}[ending]
+    path = tmp_path / f"xy.{ending}"
+    path.write_text(dump(XY.model_dump(exclude_none=True, mode="json")))
+    assert load_value_set(path) == XY
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "yaml", "toml"])
+def test_a_library_is_read_from_any_format(tmp_path: Path, ending: str) -> None:
+    """The four formats mean the same, in the order of the file."""
+    library = load_library(write(tmp_path / f"l.{ending}", rows("s2", "s1", "s3")), XY)
+    assert [scenario.id for scenario in library] == ["s2", "s1", "s3"]
+    assert all(scenario.action_b == "Stay." for scenario in library)
+
+
+@pytest.mark.parametrize(("ending", "line"), [("jsonl", 2), ("json", 12), ("yaml", 9), ("toml", 11)])
+def test_a_value_that_is_not_in_the_set_is_told(tmp_path: Path, ending: str, line: int) -> None:
+    """The line of the side, the unknown value and the known ones are named; without a value set it may stand."""
+    path = write(tmp_path / f"l.{ending}", rows("s1") + rows("s2", value_b="z"))
+    told = f"l.{ending}:{line}: value_b: 'z' is not in the value set 'xy' (x, y)"
+    assert [part for part in complaint(path, XY)] == [told]
+    assert len(load_library(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ending", "line", "first"),
+    [("jsonl", 3, ", first on line 1"), ("json", 17, ""), ("yaml", 14, ""), ("toml", 18, "")],
+)
+def test_an_id_that_is_used_twice_is_told(tmp_path: Path, ending: str, line: int, first: str) -> None:
+    """The second use is named with its line, and in JSON Lines the first one with its."""
+    path = write(tmp_path / f"l.{ending}", rows("s1", "s2", "s1"))
+    assert complaint(path) == [f"l.{ending}:{line}: id 's1' is used twice{first}"]
+
+
+@pytest.mark.parametrize(("ending", "line"), [("jsonl", 2), ("json", 11), ("yaml", 8), ("toml", 9)])
+def test_several_problems_are_told_together(tmp_path: Path, ending: str, line: int) -> None:
+    """One pass tells what is wrong with every scenario, each at its line."""
+    path = write(tmp_path / f"l.{ending}", rows("s1", extra="e") + rows("s 2"))
+    told = complaint(path)
+    assert len(told) == 2
+    assert "unknown key" in told[0]
+    assert told[1].startswith(f"l.{ending}:{line}: ")
+    assert told[1].endswith("got 's 2'")
+
+
+def test_a_broken_line_does_not_hide_the_others(tmp_path: Path) -> None:
+    """A line that is no JSON is told with its number, beside what is wrong with the lines before it and after it."""
+    path = write(tmp_path / "l.jsonl", rows("s 1", "s2", "s 3"))
+    path.write_text(path.read_text().replace('{"id": "s2"', '{"id": '))
+    told = complaint(path)
+    assert [part.partition(": ")[0] for part in told] == ["l.jsonl:1", "l.jsonl:2", "l.jsonl:3"]
+    assert "not valid JSON" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("l.jsonl", "5\n", 1),
+        ("l.jsonl", "null\n", 1),
+        ("l.yaml", "scenarios:\n- 5\n", 2),
+        ("l.yaml", "scenarios:\n-\n", 2),
+        ("l.json", "[]\n", 1),
+    ],
+)
+def test_what_is_no_table_is_no_scenario(tmp_path: Path, name: str, text: str, line: int) -> None:
+    """A number, nothing at all, or a bare list is told once, with its line, and without the names of our classes."""
+    path = tmp_path / name
+    path.write_text(text)
+    (told,) = complaint(path)
+    assert told.startswith(f"{name}:{line}: ")
+    assert ": :" not in told
+    assert "_LibraryFile" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("l.jsonl", ""), ("l.jsonl", "\n\n"), ("l.yaml", "scenarios: []\n"), ("l.toml", "scenarios = []\n")],
+)
+def test_an_empty_library_is_told(tmp_path: Path, name: str, text: str) -> None:
+    """A library without a scenario is an error, not an empty sweep."""
+    path = tmp_path / name
+    path.write_text(text)
+    (told,) = complaint(path)
+    assert told.startswith(name)
+
+
+def test_many_problems_are_capped(tmp_path: Path) -> None:
+    """Of 25 broken scenarios 20 are told, and how many more there are."""
+    told = complaint(write(tmp_path / "l.jsonl", rows(*(f"s {number}" for number in range(25)))))
+    assert len(told) == 21
+    assert told[-1] == "l.jsonl: and 5 more"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("ending", ["toml", "yaml"])
+def test_a_wholly_wrong_library_is_told_without_a_wait(tmp_path: Path, ending: str) -> None:
+    """Finding the lines of what is wrong in 100 scenarios takes seconds at most."""
+    path = write(tmp_path / f"l.{ending}", rows(*(f"s{number}" for number in range(100)), value_b="z"))
+    assert len(complaint(path, XY)) == 21
