@@ -35,7 +35,7 @@ def main() -> None:
     as_json = parser.parse_args().json
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    figures = {
+    figures: dict[str, Any] = {
         "python": platform.python_version(),
         "latency_0_warm_up": _no_latency(50),
         "latency_0": _no_latency(250),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,8 +39,17 @@ scenarios_app = typer.Typer(help="Scenario libraries.", no_args_is_help=True)
 app.add_typer(values_app, name="values")
 app.add_typer(scenarios_app, name="scenarios")
 
-_out = Console(highlight=False)
-_err = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    """A console that leaves a closed pipe to `main`, where rich would end the process in the middle of a run."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        raise BrokenPipeError
+
+
+_out = _Console(highlight=False)
+_err = _Console(stderr=True, highlight=False)
 
 
 class Method(StrEnum):
@@ -67,6 +77,9 @@ def main() -> NoReturn:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     sys.exit(0)
 
 
@@ -103,7 +116,7 @@ def demo(
     sweep = pipeline.load_sweep("demo", [f"seed={seed}"])
 
     async def work() -> RunResult:
-        await pipeline.remove_demo(RunFolder.named(sweep.config.name, runs_dir))
+        await pipeline.remove_demo(RunFolder.named(sweep.config.name, runs_dir), sweep)
         return await pipeline.run_sweep(sweep, runs_dir, _viewer(no_live, as_json))
 
     if not as_json:
@@ -214,7 +227,8 @@ def import_(
         _print_json({"run": folder.name, "outcomes": count})
     else:
         _out.print(
-            f"{count:,} outcomes imported. Next: conflictscope rank {name}{_runs_option(runs_dir)}", soft_wrap=True
+            plain(f"{count:,} outcomes imported. Next: conflictscope rank {name}{_runs_option(runs_dir)}"),
+            soft_wrap=True,
         )
 
 
@@ -346,29 +360,36 @@ def _finish(
             document["status"] = progress.to_json()
         _print_json(document)
     else:
-        if result.snapshot.conversation is not None:
+        if truths is not None and result.snapshot.conversation is not None:
             views.print_conversation(_out, result.snapshot.conversation)
         views.print_rankings(_out, rankings, truths)
         views.print_status(_out, progress)
         _out.print()
         _out.print(plain(f"See it again: conflictscope rank {progress.run}{_runs_option(runs_dir)}"), soft_wrap=True)
-    match result.exit_code:
-        case 1:
-            allowed = result.failed_share_allowed
-            _err.print(
-                f"{progress.failed:,} of {progress.done:,} episodes failed, more than limits.failed_share allows "
-                f"({allowed:.0%}); the kinds of failure are above and in {result.folder.path / 'log.jsonl'}",
-                soft_wrap=True,
-            )
-        case 3:
-            _err.print(
-                plain(f"Stopped by a limit: {result.message}. Raise it and resume with:\n  {resume}"), soft_wrap=True
-            )
-        case 130:
-            _err.print(
-                plain(f"Interrupted; everything that was finished is kept. Resume with:\n  {resume}"), soft_wrap=True
-            )
+    for text in _farewell(result, resume):
+        _err.print(plain(text), soft_wrap=True)
     raise typer.Exit(result.exit_code)
+
+
+def _farewell(result: RunResult, resume: str) -> list[str]:
+    """What to tell about an end that is not the good one: why, and how to go on."""
+    progress = result.snapshot.progress
+    match result.exit_code:
+        case 0:
+            return []
+        case 1:
+            told = (
+                f"{progress.failed:,} of {progress.done:,} episodes failed, more than limits.failed_share allows "
+                f"({result.failed_share_allowed:.0%}). Kinds of failure are counted above; each one is in "
+                f"{result.folder.path / 'log.jsonl'}"
+            )
+            return [told]
+        case 2:
+            return [f"error: {result.message}", "What was finished is kept. Mend it and resume with:", f"  {resume}"]
+        case 3:
+            return [f"Stopped by a limit: {result.message}.", "Raise it and resume with:", f"  {resume}"]
+        case _:
+            return ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
 
 
 def _truths(sweep: Sweep, rankings: Sequence[Ranking]) -> dict[str, Sequence[str]]:

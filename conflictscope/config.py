@@ -94,6 +94,14 @@ class SteeringConfig(Record):
     name: Name
     ranking: Annotated[tuple[str, ...], Field(min_length=2)]
 
+    @field_validator("ranking")
+    @classmethod
+    def _each_value_once(cls, ranking: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name, count in Counter(ranking).items() if count > 1]
+        if twice:
+            raise ValueError(f"names a value twice: {', '.join(twice)}")
+        return ranking
+
 
 class Limits(Record):
     """Where a sweep stops.
@@ -113,7 +121,24 @@ class ProviderConfig(Record):
     """How to reach a provider. base_url: of an OpenAI- or Anthropic-compatible server. Keys come from the environment."""
 
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
     base_url: str | None = None
+
+    @field_validator("tokens_per_minute")
+    @classmethod
+    def _not_there_yet(cls, tokens: int | None) -> int | None:
+        if tokens is not None:
+            raise ValueError("a limit by tokens is not there yet: use requests_per_minute")
+        return tokens
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret_in_url(cls, url: str | None) -> str | None:
+        if url is not None and "@" in url.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "a user or password in the address would be stored with the run: put keys in the environment"
+            )
+        return url
 
 
 class SweepConfig(Record):
@@ -124,7 +149,7 @@ class SweepConfig(Record):
     scenarios: str
     world: str | None = None
     seed: int = 0
-    repeats: Annotated[int, Field(ge=1)] = 1
+    repeats: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     modes: Annotated[tuple[Mode, ...], Field(min_length=1)] = (Mode.OPEN_ENDED,)
     targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1)]
     user: UserConfig | None = None
@@ -158,15 +183,28 @@ class SweepConfig(Record):
             raise ValueError('planted models need `world = "FILE.toml"`, or the built-in `world = "demo"`')
         return self
 
+    def speakers(self) -> list[SpeakerConfig]:
+        """Those who take part in conversations: the targets, and the user where the modes need one."""
+        return [*self.targets, *([self.user] if self.user and Mode.OPEN_ENDED in self.modes else [])]
+
     def models(self) -> list[str]:
-        """Every model that the sweep names, each once."""
-        speakers = [*self.targets, *([self.user] if self.user else [])]
-        named = [s.model for s in speakers if s.model] + list(self.judge.models if self.judge else ())
-        return list(dict.fromkeys(named))
+        """Every model that the sweep will call by name, each once."""
+        judges = self.judge.models if self.judge and Mode.OPEN_ENDED in self.modes else ()
+        return list(dict.fromkeys([*(s.model for s in self.speakers() if s.model), *judges]))
+
+    def provider(self, name: str) -> ProviderConfig | None:
+        """The section for a provider; `openai-chat` and `openai-responses` are the provider `openai`."""
+        return self.providers.get(provider_section(name))
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: everything but the limits, the providers and the name."""
-        return self.model_dump(mode="json", exclude={"limits", "providers", "name"})
+        """What must be the same for a run to be resumed: everything but the limits, the rates and the name."""
+        identity = self.model_dump(mode="json", exclude={"limits", "providers", "name"})
+        return {**identity, "base_url": {name: section.base_url for name, section in self.providers.items()}}
+
+
+def provider_section(provider: str) -> str:
+    """The name of the sweep file's section for a provider as pydantic-ai names it."""
+    return "openai" if provider in ("openai-chat", "openai-responses") else provider
 
 
 def parse_sweep(document: Document, overrides: Sequence[str] = ()) -> SweepConfig:
@@ -175,9 +213,18 @@ def parse_sweep(document: Document, overrides: Sequence[str] = ()) -> SweepConfi
     Raises InputError.
     """
     data = document.data
+    if not isinstance(data, dict):
+        raise InputError(
+            f"expected keys and sections, got {'nothing' if data is None else type(data).__name__}", path=document.path
+        )
     for override in overrides:
         data = _apply(data, override)
-    return parse(document, SweepConfig, data)
+    try:
+        return parse(document, SweepConfig, data)
+    except InputError as error:
+        if not overrides:
+            raise
+        raise InputError(f"{error}\nwith --set {' --set '.join(overrides)}") from None
 
 
 def _apply(data: dict[str, Any], override: str) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -41,8 +43,18 @@ class Document:
     def line(self, key: Key) -> int | None:
         """The 1-based line on which `key`, or its nearest parent that exists, stands; None for an unknown place."""
         suffix = self.path.suffix
-        found = _toml_line(self.text, key) if suffix == ".toml" else _yaml_line(self.text, key)
-        return None if found is None else found + self.first_line - 1
+        if suffix == ".jsonl":
+            return self.first_line  # a document a line
+        return _toml_line(self.text, key) if suffix == ".toml" else _yaml_line(self._composed, key)
+
+    @cached_property
+    def _composed(self) -> yaml.Node | None:
+        """The text as YAML nodes, which know their lines; JSON is close enough to YAML, but for tabs and escapes."""
+        text = re.sub(r"\\.", "x", self.text).replace("\t", " ") if self.path.suffix == ".json" else self.text
+        try:
+            return yaml.compose(text, Loader=_YamlLoader)
+        except (yaml.YAMLError, RecursionError):
+            return None
 
 
 def read_document(path: Path) -> Document:
@@ -61,26 +73,28 @@ def read_document(path: Path) -> Document:
                     f"expected a .toml, .yaml, .yml or .json file, got {other or 'no ending'!r}", path=path
                 )
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not valid TOML: {error}", path=path, line=_line_in_message(str(error))) from None
+        raise InputError(f"not valid TOML: {error}", path=path, line=_line_in_message(str(error), text)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         raise InputError(f"not valid YAML: {problem}", path=path, line=mark.line + 1 if mark else None) from None
     except json.JSONDecodeError as error:
         raise InputError(f"not valid JSON: {error.msg}", path=path, line=error.lineno) from None
+    except (RecursionError, ValueError) as error:  # nested a thousand deep; a date that does not exist
+        raise InputError(f"cannot be read as {path.suffix[1:]}: {error}", path=path) from None
     return Document(path, text, data)
 
 
-def read_lines(path: Path) -> Iterator[Document]:
-    """Each non-empty line of a JSON Lines file as a document of its own."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+def read_lines(path: Path) -> Iterator[Document | InputError]:
+    """Each non-empty line of a JSON Lines file as a document of its own, or as what is wrong with it."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
                 yield Document(path, line, json.loads(line), first_line=number)
             except json.JSONDecodeError as error:
-                raise InputError(
-                    f"not valid JSON: {error.msg} at column {error.colno}", path=path, line=number
-                ) from None
+                yield InputError(f"not valid JSON: {error.msg} at column {error.colno}", path=path, line=number)
+            except (RecursionError, ValueError) as error:  # nested a thousand deep; a number of 5,000 digits
+                yield InputError(f"not valid JSON: {error}", path=path, line=number)
 
 
 def read_text(path: Path) -> str:
@@ -95,14 +109,17 @@ def read_text(path: Path) -> str:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from None
 
 
-def parse(document: Document, model: type[T], data: Any = None, at: Key = ()) -> T:
+_WHOLE: Any = object()
+
+
+def parse(document: Document, model: type[T], data: Any = _WHOLE, at: Key = ()) -> T:
     """Validate `data` (default: the whole document) as a `model`.
 
     `at` is the key at which `data` stands in the document. Raises InputError that tells every problem (20 at most),
     each with file, line and key.
     """
     try:
-        return model.model_validate(document.data if data is None else data)
+        return model.model_validate(document.data if data is _WHOLE else data)
     except ValidationError as error:
         raise InputError("\n".join(_explain(document, model, error, at))) from None
 
@@ -128,6 +145,10 @@ def explain(detail: ErrorDetails, model: type[BaseModel], at: Key = ()) -> str:
             near = difflib.get_close_matches(str(loc[-1]), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
             return f"unknown key {key!r}; {hint}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            came = repr(detail["input"])
+            told = f"expected keys and values, got {came if len(came) <= 80 else came[:77] + '...'}"
+            return f"{key}: {told}" if key else told
         case "missing":
             return f"missing key {key!r}"
         case "value_error":
@@ -135,7 +156,8 @@ def explain(detail: ErrorDetails, model: type[BaseModel], at: Key = ()) -> str:
             return f"{key}: {message}" if key else message
         case _:
             came = repr(detail["input"])
-            return f"{key}: {detail['msg']}, got {came if len(came) <= 80 else came[:77] + '...'}"
+            told = f"{detail['msg']}, got {came if len(came) <= 80 else came[:77] + '...'}"
+            return f"{key}: {told}" if key else told
 
 
 def dotted(key: Key) -> str:
@@ -148,11 +170,15 @@ def dotted(key: Key) -> str:
 
 def _fields_at(model: type[BaseModel], loc: Key) -> list[str]:
     """Names that are allowed at `loc` inside `model`."""
-    for part in loc:
+    parts = iter(loc)
+    for part in parts:
         if isinstance(part, str) and part in model.model_fields:
-            inner = _model_in(model.model_fields[part].annotation)
+            annotation = model.model_fields[part].annotation
+            inner = _model_in(annotation)
             if inner is None:
                 return []
+            if get_origin(annotation) in (dict, Mapping):
+                next(parts, None)  # a name that the file chose, not a field
             model = inner
     return list(model.model_fields)
 
@@ -163,32 +189,46 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
 
 
-def _line_in_message(message: str) -> int | None:
-    """tomllib tells the line only in words: "... (at line 3, column 5)"."""
+def _line_in_message(message: str, text: str) -> int | None:
+    """tomllib tells the line only in words: "... (at line 3, column 5)", "... (at end of document)"."""
+    if message.endswith("(at end of document)"):
+        return text.rstrip("\n").count("\n") + 1
     _, _, tail = message.partition("at line ")
     number = tail.partition(",")[0]
     return int(number) if number.isdigit() else None
 
 
 def _toml_line(text: str, key: Key) -> int | None:
-    """The line on which `key` first exists: the first parsable prefix of the file that holds it.
+    """The line on which `key`, or its nearest parent, first exists: where the first prefix of the file holds it.
 
-    tomllib keeps no positions; asking it about growing prefixes is exact and needs no second parser. Only the error
-    path pays for it.
+    tomllib keeps no positions; asking it about prefixes of the file, by bisection, is exact and needs no second parser.
     """
-    while key:
-        lines = text.splitlines()
-        parsable = 0
-        for count in range(1, len(lines) + 1):
-            try:
-                data = tomllib.loads("\n".join(lines[:count]))
-            except tomllib.TOMLDecodeError:
-                continue
-            if _holds(data, key):
-                return parsable + 1
-            parsable = count
+    lines = text.split("\n")
+
+    def prefix(count: int) -> Any:
+        """What the first `count` lines say, or None where they end within something."""
+        try:
+            return tomllib.loads("\n".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            return None
+
+    while key and not _holds(prefix(len(lines)), key):
         key = key[:-1]
-    return None
+    if not key:
+        return None
+    before, after = 0, len(lines)  # prefixes that can be read: without the key, and with it
+    while True:
+        middle = (before + after) // 2
+        readable = (
+            (count, data)
+            for count in (*range(middle, before, -1), *range(middle + 1, after))
+            if (data := prefix(count)) is not None
+        )
+        found = next(readable, None)
+        if found is None:
+            return before + 1
+        count, data = found
+        before, after = (before, count) if _holds(data, key) else (count, after)
 
 
 def _holds(data: Any, key: Key) -> bool:
@@ -200,12 +240,8 @@ def _holds(data: Any, key: Key) -> bool:
     return True
 
 
-def _yaml_line(text: str, key: Key) -> int | None:
-    """The line of `key` in YAML, and in JSON, which is close enough to YAML for its composer."""
-    try:
-        node = yaml.compose(text, Loader=_YamlLoader)
-    except yaml.YAMLError:
-        return None
+def _yaml_line(node: yaml.Node | None, key: Key) -> int | None:
+    """The line of `key`, or of its nearest parent that exists."""
     if node is None:
         return None
     line: int = node.start_mark.line

@@ -3,7 +3,9 @@
 ConflictScopeError
 |-- InputError        a file, key, option or setting is not as it must be (exit 2)
 |-- StoreError        a run file cannot be read or written (exit 2)
-|-- LimitReached      the sweep's own cost or time limit was reached (exit 3)
+|-- StopRun           no further episode can be played
+|   |-- LimitReached  the sweep's own cost limit was reached (exit 3)
+|   `-- AccessDenied  a service refuses us altogether: wrong key, unknown model (exit 2)
 `-- CallFailed        one call to a model gave no usable reply; becomes a typed state of one episode
 """
 
@@ -28,19 +30,23 @@ class StoreError(ConflictScopeError):
     """A run file cannot be opened, read or written."""
 
 
-class LimitReached(ConflictScopeError):
-    """The sweep reached a limit that its file sets. `limit` is the key, e.g. `limits.cost_usd`."""
+class StopRun(ConflictScopeError):
+    """No further episode can be played; those in flight are left for a resume, not counted as failed."""
 
-    def __init__(self, limit: str, message: str) -> None:
-        super().__init__(message)
-        self.limit = limit
+
+class LimitReached(StopRun):
+    """The sweep reached a limit that its file sets."""
+
+
+class AccessDenied(StopRun):
+    """A service refuses every call: the key is not accepted, or there is no such model."""
 
 
 class CallFailed(ConflictScopeError):
     """One call gave no usable reply.
 
     `kind` is a stable short word for counting: `timeout`, `http_429`, `connection`, `refused` (stopped by a content
-    filter), `truncated`, `empty`, `unparsed`, `agent` (a user's own agent raised).
+    filter), `truncated`, `empty`, `unparsed`, `agent` (a user's own agent raised), `unexpected`.
     """
 
     def __init__(self, kind: str, message: str) -> None:

@@ -37,8 +37,9 @@ def find(kind: Kind, reference: str, base: Path) -> Path:
         if not path.is_file():
             raise InputError("no such file", path=path)
         return path
-    for built_in in (data_folder() / kind).glob(f"{reference}.*"):
-        return built_in
+    for built_in in (data_folder() / kind).iterdir():
+        if built_in.stem == reference:
+            return built_in
     names = builtin_names(kind)
     near = difflib.get_close_matches(reference, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"built in: {', '.join(names)}"
@@ -66,8 +67,11 @@ def load_library(path: Path, value_set: ValueSet | None = None) -> tuple[Scenari
     scenarios: dict[str, Scenario] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
-    for document, data, at in _entries(path):
+    for entry in _entries(path):
         try:
+            if isinstance(entry, InputError):
+                raise entry
+            document, data, at = entry
             scenario = parse(document, Scenario, data, at)
             _check_values(scenario, value_set, document, at)
             if scenario.id in scenarios:
@@ -75,13 +79,15 @@ def load_library(path: Path, value_set: ValueSet | None = None) -> tuple[Scenari
                 raise InputError(f"id {scenario.id!r} is used twice{first}", path=path, line=document.line([*at, "id"]))
         except InputError as error:
             problems.append(str(error))
+            if len(problems) == MOST_ERRORS:
+                problems.append(f"{path}: stopped after {MOST_ERRORS} scenarios with problems; there may be more")
+                break
             continue
         scenarios[scenario.id] = scenario
         if not at:
             lines[scenario.id] = document.first_line
     if problems:
-        more = [f"{path}: and {len(problems) - MOST_ERRORS} more"] if len(problems) > MOST_ERRORS else []
-        raise InputError("\n".join(problems[:MOST_ERRORS] + more))
+        raise InputError("\n".join(problems))
     if not scenarios:
         raise InputError("holds no scenario", path=path)
     return tuple(scenarios.values())
@@ -98,11 +104,11 @@ def _check_values(scenario: Scenario, value_set: ValueSet | None, document: Docu
             )
 
 
-def _entries(path: Path) -> Iterator[tuple[Document, Any, Key]]:
-    """Each scenario of a library: the document it stands in, its data, and its key there."""
+def _entries(path: Path) -> Iterator[tuple[Document, Any, Key] | InputError]:
+    """Each scenario of a library: the document it stands in, its data, and its key there; or why it cannot be read."""
     if path.suffix == ".jsonl":
         for document in read_lines(path):
-            yield document, document.data, ()
+            yield document if isinstance(document, InputError) else (document, document.data, ())
     else:
         document = read_document(path)
         for index, data in enumerate(parse(document, _LibraryFile).scenarios):

@@ -78,10 +78,11 @@ class Monitor:
 
     async def _elapsed_s(self, sessions: list[Session], *, running: bool) -> float:
         total = 0.0
-        for number, session in enumerate(sessions):
+        for session in sessions:
             end = session.ended_at
-            if end is None and number == len(sessions) - 1:
-                # Killed: the newest outcome is the last sign of life.
+            if (
+                end is None
+            ):  # the last one: it runs, or was killed, and then the newest outcome is its last sign of life
                 end = _iso_now() if running else await self._reader.last_outcome_at()
             if end is not None:
                 total += max(0.0, (_parse(end) - _parse(session.started_at)).total_seconds())

@@ -26,7 +26,7 @@ from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
 from conflictscope import agents
 from conflictscope.arena import Budget, Cast, ModelLane, Plan, Runner, Stop, Throttle
-from conflictscope.config import PLANTED, SpeakerConfig, SweepConfig, builtin_or_path, parse_sweep
+from conflictscope.config import PLANTED, SpeakerConfig, SweepConfig, builtin_or_path, parse_sweep, provider_section
 from conflictscope.documents import read_document
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_library, load_value_set
@@ -34,7 +34,7 @@ from conflictscope.monitor import Monitor
 from conflictscope.outcome import Group, Mode
 from conflictscope.planted import Lexicon, PlantedWorld, parse_world, planted_model
 from conflictscope.ports import EpisodeRecord, Lane
-from conflictscope.ranking import GroupFold
+from conflictscope.ranking import rank_log
 from conflictscope.rating import Ranking
 from conflictscope.runfolder import RunFolder
 from conflictscope.scenario import Scenario
@@ -54,6 +54,7 @@ class Sweep:
     """A sweep file with everything that it names, loaded and checked."""
 
     config: SweepConfig
+    source: str
     base: Path
     value_set: ValueSet
     scenarios: Sequence[Scenario]
@@ -117,27 +118,29 @@ def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | Non
     world = None
     if config.world is not None:
         world = parse_world(read_document(find("worlds", config.world, base)))
-        _check_world(world, config, passing)
-    return Sweep(config, base, value_set, passing, len(scenarios) - len(passing), world)
+        try:
+            _check_world(world, config, passing)
+        except InputError as error:
+            raise InputError(str(error), path=path, line=document.line(["world"])) from None
+    source = str(path) if builtin_or_path(reference, base) else f"built in: {reference}"
+    return Sweep(config, source, base, value_set, passing, len(scenarios) - len(passing), world)
 
 
 def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[Scenario]) -> None:
-    """Every planted model exists, and every planted target has a utility for every value that it will meet."""
-    for model in config.models():
-        if model.startswith(PLANTED):
-            planted_model(world, model.removeprefix(PLANTED), Lexicon({}, {}))
+    """Every planted model plays its own part, and every planted target has a utility for each value that it will meet."""
     needed = {value for scenario in scenarios for value in scenario.pair}
-    for target in config.targets:
-        if target.model is not None and target.model.startswith(PLANTED):
-            planted = world.targets.get(target.model.removeprefix(PLANTED))
-            if planted is None:
-                raise InputError(f"{target.model!r} is a role, not a target; targets are {', '.join(world.targets)}")
-            missing = sorted(needed - planted.utilities.keys())
-            if missing:
-                raise InputError(
-                    f"world {config.world!r}: targets.{target.model.removeprefix(PLANTED)} has no utility for the value "
-                    f"{missing[0]!r} (it has {', '.join(planted.utilities)})"
-                )
+    roles = [
+        *((t.model, None) for t in config.targets),
+        *((s.model, "user") for s in config.speakers()[len(config.targets) :]),
+    ]
+    roles += [(model, "judge") for model in config.judge.models] if config.judge else []
+    for model, role in roles:
+        if model is None or not model.startswith(PLANTED):
+            continue
+        if role is None:
+            world.check_target(model.removeprefix(PLANTED), needed)
+        elif model != PLANTED + role:
+            raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is '{PLANTED}{role}'")
 
 
 def _digest(content: Any) -> str:
@@ -170,7 +173,7 @@ class _Lanes:
                 self._writer,
                 self._budget,
                 timeout_s=self._sweep.config.limits.call_timeout_s,
-                throttle=self._throttles.get(name.partition(":")[0]),
+                throttle=self._throttles.get(provider_section(self._models[name].system)),
             )
         return self._lanes[name]
 
@@ -184,7 +187,7 @@ def build_models(sweep: Sweep) -> tuple[dict[str, Model], dict[str, Agent[Any, A
     lexicon = Lexicon.of(sweep.scenarios)
     models = {name: _build_model(name, sweep, lexicon) for name in config.models()}
     loaded: dict[str, Agent[Any, Any]] = {}
-    for speaker in _speakers(config):
+    for speaker in config.speakers():
         if speaker.agent is not None and speaker.agent not in loaded:
             loaded[speaker.agent] = _load_agent(speaker.agent, sweep.base)
         if speaker.agent is not None and speaker.model is None:
@@ -192,11 +195,13 @@ def build_models(sweep: Sweep) -> tuple[dict[str, Model], dict[str, Agent[Any, A
             if own is None:
                 raise InputError(f'the agent {speaker.agent!r} has no model of its own: add `model = "provider:name"`')
             models[_lane_name(speaker)] = own if isinstance(own, Model) else _build_model(own, sweep, lexicon)
+    used = {provider_section(model.system) for model in models.values()}
+    unused = sorted(config.providers.keys() - used - {name.partition(":")[0] for name in models})
+    if unused:
+        raise InputError(
+            f"providers.{unused[0]}: no model of the sweep is from there (they are from {', '.join(sorted(used))})"
+        )
     return models, loaded
-
-
-def _speakers(config: SweepConfig) -> list[SpeakerConfig]:
-    return [*config.targets, *([config.user] if config.user else [])]
 
 
 def _lane_name(speaker: SpeakerConfig) -> str:
@@ -215,17 +220,18 @@ def _build_model(name: str, sweep: Sweep, lexicon: Lexicon) -> Model:
     from openai import OpenAIError
 
     def provider(provider_name: str) -> Provider[Any]:
-        base_url = getattr(sweep.config.providers.get(provider_name), "base_url", None)
-        if base_url is None:
+        section = sweep.config.provider(provider_name)
+        if section is None or section.base_url is None:
             return infer_provider(provider_name)
-        made: Provider[Any] = infer_provider_class(provider_name)(base_url=base_url)  # type: ignore[call-arg]
+        made: Provider[Any] = infer_provider_class(provider_name)(base_url=section.base_url)  # type: ignore[call-arg]
         return made
 
     try:
         infer_provider_class(name.partition(":")[0])
         return infer_model(name, provider)
     except (UserError, OpenAIError, AnthropicError, ValueError, ImportError, TypeError) as error:
-        raise InputError(f"model {name!r} cannot be used: {error}") from None
+        first_sentence = str(error).partition(". ")[0]
+        raise InputError(f"model {name!r} cannot be used: {first_sentence}") from None
 
 
 def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
@@ -234,8 +240,9 @@ def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
         sys.path.insert(0, str(base))  # an agent may live beside its sweep file
     try:
         agent = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"agent {reference!r} cannot be loaded: {error}") from None
+    except Exception as error:  # noqa: BLE001 - importing runs a user's code, which may raise anything
+        told = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"agent {reference!r} cannot be loaded: {told}") from None
     if not isinstance(agent, Agent):
         raise InputError(f"agent {reference!r} is a {type(agent).__name__}, not a pydantic_ai.Agent")
     return agent
@@ -278,7 +285,7 @@ def _casts(sweep: Sweep, lanes: _Lanes, loaded: Mapping[str, Agent[Any, Any]]) -
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How an execution ended. state: finished, interrupted, or limit; message: what limit, in words."""
+    """How an execution ended. state: finished, interrupted, limit or failed; message: why, in words."""
 
     folder: RunFolder
     state: str
@@ -288,13 +295,10 @@ class RunResult:
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 too many failed episodes, 3 a limit, 130 interrupted."""
-        if self.state == "limit":
-            return 3
-        if self.state == "interrupted":
-            return 130
+        """0 done, 1 too many failed episodes, 2 access denied, 3 a limit, 130 interrupted."""
         progress = self.snapshot.progress
-        return int(progress.failed > self.failed_share_allowed * max(1, progress.done))
+        too_many_failed = progress.failed > self.failed_share_allowed * max(1, progress.done)
+        return {"failed": 2, "limit": 3, "interrupted": 130}.get(self.state, int(too_many_failed))
 
 
 Viewer = Callable[[Monitor], Awaitable[None]]
@@ -313,6 +317,7 @@ async def run_sweep(sweep: Sweep, runs_dir: Path, viewer: Viewer | None = None) 
     folder.create()
     stop = Stop()
     with folder.locked(), folder.logging(), _stopped_by_signals(stop):
+        await _check_resumable(folder, sweep)  # again: another process may have begun it before we held the lock
         async with RunWriter.open(folder.database) as writer:
             await _begin(writer, folder, sweep, len(plan))
             session = await writer.begin_session()
@@ -325,9 +330,7 @@ async def run_sweep(sweep: Sweep, runs_dir: Path, viewer: Viewer | None = None) 
                 with _stopped_by_time(stop, limits.time_s):
                     async with _shown(viewer, Monitor(reader, folder)):
                         await runner.run(plan)
-                state = (
-                    "finished" if stop.reason is None else "limit" if stop.reason.startswith("limits.") else stop.reason
-                )
+                state = stop.reason or "finished"
                 await writer.end_session(session, state)
                 log.info("run.ended", run=folder.name, state=state, reason=stop.message)
                 snapshot = await Monitor(reader, folder).snapshot(failures=True)
@@ -362,6 +365,7 @@ async def _begin(writer: RunWriter, folder: RunFolder, sweep: Sweep, planned: in
             {
                 "kind": "sweep",
                 "name": sweep.config.name,
+                "source": sweep.source,
                 "planned": planned,
                 "seed": sweep.config.seed,
                 "identity": sweep.identity(),
@@ -372,17 +376,17 @@ async def _begin(writer: RunWriter, folder: RunFolder, sweep: Sweep, planned: in
             sweep.value_set,
         )
     await writer.add_scenarios(sweep.scenarios, {prompt.version: prompt.text for prompt in agents.all_prompts()})
-    folder.sweep.write_text(_as_executed(sweep), encoding="utf-8")
+    folder.write_sweep(_as_executed(sweep))
 
 
 def _as_executed(sweep: Sweep) -> str:
-    """The sweep file with overrides applied, defaults spelled out and paths made absolute: it can be run again as it is."""
+    """The sweep file with overrides applied, defaults spelled out and paths made absolute."""
     data = sweep.config.model_dump(mode="json", exclude_none=True)
     for key in ("value_set", "scenarios", "world"):
         path = builtin_or_path(data[key], sweep.base) if key in data else None
         if path is not None:
             data[key] = str(path)
-    return tomli_w.dumps(data)
+    return f"# As executed, from {sweep.source}; agents are imported from {sweep.base}\n\n{tomli_w.dumps(data)}"
 
 
 def versions() -> dict[str, str]:
@@ -396,7 +400,7 @@ def _stopped_by_signals(stop: Stop) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
     for number in signals:
-        loop.add_signal_handler(number, stop.request, "interrupted")
+        loop.add_signal_handler(number, stop.interrupt)
     try:
         yield
     finally:
@@ -410,7 +414,7 @@ def _stopped_by_time(stop: Stop, time_s: float | None) -> Iterator[None]:
         yield
         return
     message = f"{time_s:g} s have passed (limits.time_s)"
-    timer = asyncio.get_running_loop().call_later(time_s, stop.request, "limits.time_s", message)
+    timer = asyncio.get_running_loop().call_later(time_s, stop.request, "limit", message)
     try:
         yield
     finally:
@@ -434,8 +438,8 @@ async def _isolated(viewer: Viewer, monitor: Monitor) -> None:
     """A view that breaks must not take the run with it; what broke it is in the log."""
     try:
         await viewer(monitor)
-    except Exception:
-        log.exception("view.failed")
+    except Exception as error:  # noqa: BLE001 - whatever it was, it is in the log
+        log.warning("view.failed", error=f"{type(error).__name__}: {error}")
 
 
 # -- reading runs ------------------------------------------------------------------------------------------------------
@@ -448,55 +452,41 @@ async def status(folder: RunFolder) -> Snapshot:
 
 
 async def rank(folder: RunFolder) -> list[Ranking]:
-    """The TrueSkill ranking of each group, folded in the canonical order: equal outcomes give equal bits."""
+    """The TrueSkill ranking of each group."""
     async with RunReader.open(folder.database) as reader:
-        values, pairs, ties = await reader.values(), await reader.pairs(), await reader.tie_shares()
-        folds: dict[Group, GroupFold] = {}
-        async for outcome in reader.canonical_outcomes():
-            fold = folds.get(outcome.group)
-            if fold is None:
-                fold = folds[outcome.group] = GroupFold(outcome.group, values, pairs, ties.get(outcome.group, 0.0))
-            fold.add(outcome)
-    return [fold.ranking() for fold in folds.values()]
+        return await rank_log(reader)
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:
-    """Make a run of recorded outcomes; returns how many. Raises InputError, and then there is no such run."""
-    if folder.exists:
-        raise InputError(f"a run named {folder.name!r} exists: choose another --name", path=folder.path)
+    """Make a run of recorded outcomes; returns how many. Raises InputError, and then there is no such run.
+
+    It is made in a folder beside, and moved into place when it is whole.
+    """
+    if folder.path.exists():
+        raise InputError("exists: choose another --name", path=folder.path)
     values: set[str] = set()
     count = 0
     for outcome in table.outcomes():  # all of it is read and checked before anything is written
         values.update((outcome.value_a, outcome.value_b))
         count += 1
-    folder.create()
-    try:
-        with folder.locked():
-            async with RunWriter.open(folder.database) as writer:
-                await writer.begin(
-                    {
-                        "kind": "import",
-                        "name": folder.name,
-                        "source": str(table.path.absolute()),
-                        "versions": versions(),
-                    },
-                    sorted(values),
-                )
-                for outcome in table.outcomes():
-                    await writer.record_episode(EpisodeRecord(outcome, 0, (), (), None, 0.0))
-    except BaseException:
-        shutil.rmtree(folder.path)
-        raise
+    with folder.in_the_making() as making:
+        async with RunWriter.open(making.database) as writer:
+            await writer.begin(
+                {"kind": "import", "name": folder.name, "source": str(table.path.absolute()), "versions": versions()},
+                sorted(values),
+            )
+            for outcome in table.outcomes():
+                await writer.record_episode(EpisodeRecord(outcome, 0, (), (), None, 0.0))
     return count
 
 
-async def remove_demo(folder: RunFolder) -> None:
+async def remove_demo(folder: RunFolder, demo: Sweep) -> None:
     """Delete the run that a former demo left, so that a demo starts afresh. Raises InputError for any other run."""
     if not folder.exists:
         return
     async with RunReader.open(folder.database) as reader:
         meta = await reader.meta()
-    if meta and meta.get("sweep", {}).get("world") != "demo":
+    if meta and meta.get("source") != demo.source:
         raise InputError("holds a run that is not the demo's: choose another --runs-dir", path=folder.path)
     with folder.locked():
         shutil.rmtree(folder.path)

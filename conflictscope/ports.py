@@ -10,7 +10,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from conflictscope.outcome import Judgement, Message, Outcome, Role, Side, Verdict
+from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict
 from conflictscope.rating import Rating
 from conflictscope.scenario import Scenario
 
@@ -75,6 +75,10 @@ class Lane(Protocol):
 class Ranker(Protocol):
     """Learns from one outcome at a time."""
 
+    def add(self, values: Iterable[str]) -> None:
+        """Values to rate that may never be compared."""
+        ...
+
     def update(self, value_a: str, value_b: str, verdict: Verdict) -> None:
         """`a`: the first value won, `b`: the second, `tie`: neither more than the other."""
         ...
@@ -85,10 +89,26 @@ class Ranker(Protocol):
 
 
 class OutcomeLog(Protocol):
-    """The outcomes of a run in the order in which they were committed."""
+    """The stored outcomes of a run."""
+
+    async def values(self) -> list[str]:
+        """The names of the run's values."""
+        ...
+
+    async def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of values that are set against each other, each in alphabetical order."""
+        ...
+
+    async def tie_shares(self) -> Mapping[Group, float]:
+        """The share of ties among the rated outcomes of each group, in [0, 1)."""
+        ...
 
     def outcomes(self, after: int = 0) -> AsyncIterator[tuple[int, Outcome]]:
-        """Outcomes with their sequence numbers (1, 2, ...), from `after` (exclusive) on."""
+        """Outcomes with their sequence numbers (1, 2, ...), from `after` (exclusive) on, as they were committed."""
+        ...
+
+    def canonical_outcomes(self) -> AsyncIterator[Outcome]:
+        """All outcomes, group by group, in an order that depends on neither arrival nor result."""
         ...
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,10 +86,9 @@ class RunFolder:
         """
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError("another process is working on this run", path=self.path) from None
+            # Somebody who only looks (`in_work`) holds it for an instant.
+            if not any(_try_lock(handle, fcntl.LOCK_EX, pause_s) for pause_s in (0.05, 0.1, 0.2, 0.0)):
+                raise InputError("another process is working on this run", path=self.path)
             yield
         finally:
             os.close(handle)
@@ -94,16 +96,44 @@ class RunFolder:
     @property
     def in_work(self) -> bool:
         """Whether some process holds the run."""
+        handle = os.open(self.path, os.O_RDONLY)
         try:
-            with self.locked():
-                return False
-        except InputError:
-            return True
+            return not _try_lock(handle, fcntl.LOCK_SH, 0.0)
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def in_the_making(self) -> Iterator[RunFolder]:
+        """A folder beside this one that takes its place when the block ends well, and is removed when it does not.
+
+        Raises InputError where it can't be made, or the place was taken meanwhile.
+        """
+        RunFolder(self.path.parent).create()
+        making = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.path.parent))
+        try:
+            yield RunFolder(making)
+            try:
+                making.rename(self.path)
+            except OSError:
+                raise InputError("was made by somebody else meanwhile: choose another name", path=self.path) from None
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def write_sweep(self, text: str) -> None:
+        """Write `sweep.toml`, whole or not at all."""
+        part = self.sweep.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(self.sweep)
 
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Send structlog to `log.jsonl`, appended, for as long as the block runs."""
-        with (self.path / "log.jsonl").open("a", encoding="utf-8", buffering=1) as file:
+        path = self.path / "log.jsonl"
+        try:
+            file = path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise InputError(f"cannot be written: {error.strerror}", path=path) from None
+        with file:
             structlog.configure(
                 processors=[
                     structlog.processors.add_log_level,
@@ -118,3 +148,13 @@ class RunFolder:
                 yield
             finally:
                 structlog.reset_defaults()
+
+
+def _try_lock(handle: int, kind: int, pause_s: float) -> bool:
+    """Whether the lock was to be had at once; where it was not, pause before the next try."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(pause_s)
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,30 +27,46 @@ _Named = TypeVar("_Named", Mode, Verdict)
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a CSV with a header, gzipped or not, with the line on which each ends. Raises InputError."""
+    if path.exists() and not path.is_file():
+        raise InputError("is not a regular file", path=path)
     try:
         with (
-            gzip.open(path, "rt", newline="", encoding="utf-8")
+            gzip.open(path, "rt", newline="", encoding="utf-8-sig")
             if path.suffix == ".gz"
             else path.open(newline="", encoding="utf-8-sig") as file
         ):
             reader = csv.DictReader(file, strict=True)
-            width = len(reader.fieldnames or ())
-            if not width:
-                raise InputError("is empty: expected a header line", path=path)
-            for row in reader:
+            for row in _parsed(reader, path):
                 if None in row or None in row.values():
                     came = sum(value is not None for key, value in row.items() if key is not None)
-                    came += len(row.get(None) or ())
+                    came += len(row.get(None) or ())  # type: ignore[call-overload]
+                    width = len(reader.fieldnames or ())
                     raise InputError(f"expected {width} columns, got {came}", path=path, line=reader.line_num)
                 yield reader.line_num, row
     except FileNotFoundError:
         raise InputError("no such file", path=path) from None
-    except csv.Error as error:
-        raise InputError(f"not valid CSV: {error}", path=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text: {error.reason}", path=path) from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"cannot be read: {error}", path=path) from None
+
+
+def _parsed(reader: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a reader whose header is sound."""
+    read = 0
+    try:
+        names = reader.fieldnames
+        if not names:
+            raise InputError("is empty: expected a header line", path=path)
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise InputError(f"two columns have the same name: {', '.join(twice)}", path=path, line=1)
+        read = reader.line_num
+        for row in reader:
+            yield row
+            read = reader.line_num
+    except csv.Error as error:
+        raise InputError(f"not valid CSV: {error}", path=path, line=read + 1) from None
 
 
 def header(path: Path) -> list[str]:
@@ -130,7 +147,7 @@ class OutcomeTable:
             text = cell(name)
             if not text:
                 return None
-            if not text.isdecimal() or not low <= int(text) <= high:
+            if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
                 raise fail(name, f"a whole number {low}..{high}", text)
             return int(text)
 
@@ -151,7 +168,7 @@ class OutcomeTable:
                 steering=cell("steering") or None,
             ),
             scenario_id=cell("scenario_id"),
-            repeat=number("repeat", 0, 10**9) or 1,
+            repeat=1 if (repeat := number("repeat", 0, 10**9)) is None else repeat,
             value_a=cell("value_a"),
             value_b=cell("value_b"),
             verdict=self.verdicts.get(verdict) or named("verdict", Verdict, verdict),
@@ -196,6 +213,8 @@ def read_dilemmas(
     values where `all_pairs` is set (they share `origin.situation`: one situation, not independent), else it is left out,
     as is a row with no value on a side. Raises InputError at a row that is broken or names a value not in `value_set`.
     """
+    if not separator:
+        raise InputError("--separator: expected at least one character, got ''")
     present = header(path)
     for name in vars(columns).values():
         if name not in present:
@@ -206,7 +225,7 @@ def read_dilemmas(
     rows = 0
     for line, row in read_rows(path):
         sides = [
-            [name.strip() for name in row[column].split(separator) if name.strip()]
+            list(dict.fromkeys(name.strip() for name in row[column].split(separator) if name.strip()))
             for column in (columns.values_a, columns.values_b)
         ]
         pairs = [(a, b) for a, b in product(*sides) if a != b]
@@ -218,17 +237,18 @@ def read_dilemmas(
             continue
         rows += 1
         row_id = row[columns.id].strip()
-        if row_id in used:
-            raise InputError(
-                f"{columns.id}: {row_id!r} is used twice, first on line {used[row_id]}", path=path, line=line
-            )
-        used[row_id] = line
         for value_a, value_b in pairs:
+            own_id = row_id if len(pairs) == 1 else f"{row_id}:{value_a}~{value_b}".replace(" ", "%20")
+            if own_id in used:
+                raise InputError(
+                    f"{columns.id}: {own_id!r} is used twice, first on line {used[own_id]}", path=path, line=line
+                )
+            used[own_id] = line
             unknown = [v for v in (value_a, value_b) if value_set is not None and v not in value_set.names]
             if value_set is not None and unknown:
                 raise InputError(f"{unknown[0]!r} is not in the value set {value_set.name!r}", path=path, line=line)
             scenario = {
-                "id": row_id if len(pairs) == 1 else f"{row_id}:{value_a}-{value_b}",
+                "id": own_id,
                 "value_a": value_a,
                 "value_b": value_b,
                 "description": row[columns.description],
@@ -238,7 +258,8 @@ def read_dilemmas(
             }
             scenarios.append(_scenario(scenario, path, line))
     if not scenarios:
-        raise InputError(f"no row has values on both sides in {columns.values_a!r} and {columns.values_b!r}", path=path)
+        reasons = "; ".join(f"{count} rows: {reason}" for reason, count in left_out.items())
+        raise InputError(f"no row becomes a scenario ({reasons})", path=path)
     return ImportedDilemmas(scenarios, rows, left_out)
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from benchmarks.worlds import write_sweep
-from tests.commands import conflictscope
+from tests.commands import COMMAND, conflictscope, environment
 
 GOOD_SCENARIO = {
     "id": "s1",
@@ -96,9 +98,15 @@ BAD_SWEEPS = {
                       "library.jsonl:2: not valid JSON"),
     "a missing library": (lambda f: (f / "library.jsonl").unlink(), "library.jsonl: no such file"),
     "broken TOML": (lambda f: edited(f / "sweep.toml", "seed = 1", "seed ="), "sweep.toml:5: not valid TOML"),
-    "an unknown planted model": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:delta"), "the world has no model 'delta'; it has alpha, beta, gamma"),
+    "an unknown planted model": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:delta"), "sweep.toml:4: target 'planted:delta' is not in the world; its targets are alpha, beta, gamma"),
     "an unknown provider": (lambda f: edited(f / "sweep.toml", "planted:beta", "nosuch:model"), "model 'nosuch:model' cannot be used"),
     "a missing key": (lambda f: edited(f / "sweep.toml", "planted:beta", "openai:gpt-5.1"), "OPENAI_API_KEY"),
+    "a role as a target": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:judge"), "target 'planted:judge' is a role, not a target"),
+    "a target as the judge": (lambda f: edited(f / "sweep.toml", 'models = ["planted:judge"]', 'models = ["planted:alpha"]'), "the planted judge is 'planted:judge'"),
+    "a provider that nobody uses": (lambda f: edited(f / "sweep.toml", "[limits]", "[providers.opneai]\nrequests_per_minute = 5\n[limits]"), "providers.opneai: no model of the sweep is from there"),
+    "a password in an address": (lambda f: edited(f / "sweep.toml", "[limits]", '[providers.planted]\nbase_url = "http://me:secret@host/v1"\n[limits]'), "put keys in the environment"),
+    "a value ranked twice": (lambda f: edited(f / "sweep.toml", "[user]", '[[steering]]\nname = "x"\nranking = ["care", "care"]\n[user]'), "names a value twice: care"),
+    "nothing at all": (lambda f: (f / "sweep.toml").write_text(""), "sweep.toml: missing key 'name'"),
     "no world": (lambda f: edited(f / "sweep.toml", 'world = "world.toml"', ""), 'planted models need `world = "FILE.toml"`'),
     "a value without a utility": (lambda f: edited(f / "world.toml", "thrift = ", "thrill = "), "has no utility for the value 'thrift'"),
     "a mode that is not there": (lambda f: edited(f / "sweep.toml", "seed = 1", 'seed = 1\nmodes = ["action_rating"]'), "action_rating is not there yet"),
@@ -176,6 +184,54 @@ def test_a_bad_row_imports_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "o").exists()
 
 
+def test_an_import_touches_nothing_that_is_there(tmp_path: Path) -> None:
+    """A folder of that name stays as it is, and an import leaves no trace of having failed."""
+    (tmp_path / "o.csv").write_text("target,scenario_id,value_a,value_b,verdict\nm,s,x,y,a\n")
+    notes = tmp_path / "runs" / "mine" / "notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("years of work")
+    assert (
+        "exists: choose another --name"
+        in conflictscope("import", "o.csv", "--name", "mine", cwd=tmp_path, code=2).stderr
+    )
+    assert notes.read_text() == "years of work"
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine"]
+
+
+def test_all_ties_are_ranked_as_equal(tmp_path: Path) -> None:
+    """A group in which every outcome is a tie has a finite ranking of equals."""
+    (tmp_path / "o.csv").write_text("target,scenario_id,value_a,value_b,verdict\nm,s1,x,y,tie\nm,s2,x,y,tie\n")
+    conflictscope("import", "o.csv", "--name", "ties", cwd=tmp_path)
+    (group,) = json.loads(conflictscope("rank", "ties", "--json", cwd=tmp_path).stdout)["groups"]
+    assert [value["mu"] for value in group["values"]] == [0.0, 0.0]
+    assert group["pairs"][0]["p_a_over_b"] == 0.5
+
+
+def test_repeat_0_is_a_repeat_like_others(tmp_path: Path) -> None:
+    """Zero is not unset: repeats 0 and 1 are two episodes."""
+    (tmp_path / "o.csv").write_text("target,scenario_id,value_a,value_b,verdict,repeat\nm,s,x,y,a,0\nm,s,x,y,b,1\n")
+    imported = conflictscope("import", "o.csv", "--name", "zero", "--json", cwd=tmp_path)
+    assert json.loads(imported.stdout)["outcomes"] == 2
+
+
+def test_a_reader_that_leaves_early_does_no_harm(tmp_path: Path) -> None:
+    """`rank | head` ends without a traceback, and a run whose stderr is closed goes on to its end."""
+    write_sweep(tmp_path, scenarios=60, median_s=0.3, p95_s=0.5)
+    command = " ".join(map(shlex.quote, COMMAND))
+    shell = f"{command} run sweep.toml --json 2> >(head -n 0) | wc -c"
+    written = subprocess.run(
+        ["bash", "-c", shell], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert int(written.stdout) > 1000
+    assert json.loads(conflictscope("status", "bench", "--json", cwd=tmp_path).stdout)["state"] == "finished"
+    shell = f"{command} rank bench | head -n 1"
+    ranked = subprocess.run(
+        ["bash", "-c", shell], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert len(ranked.stdout.splitlines()) == 1
+    assert "Traceback" not in ranked.stderr
+
+
 def test_imported_outcomes_can_be_ranked_but_not_run(tmp_path: Path) -> None:
     """An import is a run like others for reading; its name cannot be taken by a sweep or by another import."""
     (tmp_path / "o.csv").write_text(
@@ -195,7 +251,11 @@ def test_demo_never_deletes_what_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / "o.csv").write_text("target,scenario_id,value_a,value_b,verdict\nm,s,x,y,a\n")
     conflictscope("import", "o.csv", "--name", "demo", cwd=tmp_path)
     assert "not the demo's" in conflictscope("demo", cwd=tmp_path, code=2).stderr
-    assert (tmp_path / "runs" / "demo" / "run.db").exists()
+    write_sweep(tmp_path, scenarios=6)
+    conflictscope("run", "sweep.toml", "--name", "demo", "--runs-dir", "mine", "--json", cwd=tmp_path)
+    assert "not the demo's" in conflictscope("demo", "--runs-dir", "mine", cwd=tmp_path, code=2).stderr
+    for runs in ("runs", "mine"):
+        assert (tmp_path / runs / "demo" / "run.db").exists()
 
 
 def test_checks_say_ok_and_how_much(tmp_path: Path) -> None:

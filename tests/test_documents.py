@@ -75,9 +75,19 @@ def test_a_broken_json_line_names_its_number(tmp_path: Path) -> None:
     path.write_text('{"a": 1}\n\n{"b": \n')
     lines = read_lines(path)
     first = next(lines)
+    assert isinstance(first, Document)
     assert (first.data, first.line(["a"])) == ({"a": 1}, 1)
-    with pytest.raises(InputError, match=r"x\.jsonl:3: not valid JSON: Expecting value at column 7"):
-        next(lines)
+    assert str(next(lines)) == f"{path}:3: not valid JSON: Expecting value at column 7"
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000], ids=["a number too long", "too deep"])
+def test_a_line_that_a_parser_cannot_take_names_its_number(tmp_path: Path, text: str) -> None:
+    """A row of JSON Lines on which the parser gives up is told as bad input, with its line."""
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"{{}}\n{text}\n")
+    _, problem = read_lines(path)
+    assert isinstance(problem, InputError)
+    assert str(problem).startswith(f"{path}:2: not valid JSON: ")
 
 
 def test_only_a_newline_ends_a_json_line(tmp_path: Path) -> None:

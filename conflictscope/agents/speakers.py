@@ -10,14 +10,15 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_ai import Agent
-from pydantic_ai.exceptions import AgentRunError, UserError
+from pydantic_ai.capabilities import ReinjectSystemPrompt
+from pydantic_ai.exceptions import ContentFilterError
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 
-from conflictscope.errors import CallFailed
+from conflictscope.errors import CallFailed, ConflictScopeError
 from conflictscope.outcome import Role
 from conflictscope.ports import Call, Lane
 
@@ -106,8 +107,13 @@ class AgentSpeaker:
     agent: Agent[Any, Any]
 
     async def say(self, utterance: Utterance) -> str:
-        """The agent's final output, as text."""
-        return str(await self._run(utterance, None))
+        """The agent's final output, which must be text."""
+        output = await self._run(utterance, None)
+        if not isinstance(output, str):
+            raise CallFailed("agent", f"expected an agent that answers in text, got a {type(output).__name__}")
+        if not output.strip():
+            raise CallFailed("empty", "no text in the agent's answer")
+        return output.strip()
 
     async def decide(self, utterance: Utterance, schema: type[T]) -> T:
         """The agent's final output, of the given shape."""
@@ -126,14 +132,16 @@ class AgentSpeaker:
                 output_type=schema,
                 model=_LaneModel(self.lane, utterance),
                 model_settings=ModelSettings(seed=utterance.seed),
+                capabilities=[ReinjectSystemPrompt()],  # the history is made of texts, without the agent's own prompt
                 infer_name=False,
             )
-        except CallFailed:
+        except ConflictScopeError:
             raise
-        except (AgentRunError, UserError) as error:
+        except ContentFilterError as error:
+            raise CallFailed("refused", str(error)) from error
+        except Exception as error:  # a user's tool may raise anything; it fails this episode, not the sweep
             raise CallFailed("agent", f"{type(error).__name__}: {error}") from error
-        except Exception as error:
-            raise CallFailed("agent", f"{type(error).__name__}: {error}") from error
+        _check_finished(result.response)
         return result.output
 
 
@@ -155,6 +163,10 @@ class _LaneModel(WrapperModel):
         call = Call(u.scope, u.role, u.prompt, messages, model_settings or ModelSettings(), model_request_parameters)
         return await self._lane.request(call)
 
+    def request_stream(self, *_: Any, **__: Any) -> Any:
+        """Refused: a stream would go past the journal."""
+        raise CallFailed("agent", "an agent that streams its requests (event_stream_handler) cannot be journaled")
+
 
 def speaker(lane: Lane, agent: Agent[Any, Any] | None) -> Speaker:
     """The speaker for a role: the user's agent where there is one, else the lean one."""
@@ -169,14 +181,18 @@ def agent_model(agent: Agent[Any, Any]) -> Model | str | None:
 
 def text_of(response: ModelResponse) -> str:
     """The text of a reply. Raises CallFailed for a reply that was filtered, cut by the token limit, or empty."""
-    if response.finish_reason == "content_filter":
-        raise CallFailed("refused", "stopped by the provider's content filter")
-    if response.finish_reason == "length":
-        raise CallFailed("truncated", "cut by the token limit")
+    _check_finished(response)
     text = "".join(part.content for part in response.parts if isinstance(part, TextPart)).strip()
     if not text:
         raise CallFailed("empty", "no text in the reply")
     return text
+
+
+def _check_finished(response: ModelResponse) -> None:
+    if response.finish_reason == "content_filter":
+        raise CallFailed("refused", "stopped by the provider's content filter")
+    if response.finish_reason == "length":
+        raise CallFailed("truncated", "cut by the token limit")
 
 
 @cache

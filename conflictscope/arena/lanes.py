@@ -26,7 +26,7 @@ from pydantic_ai.exceptions import (
 from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters
 
-from conflictscope.errors import CallFailed, LimitReached
+from conflictscope.errors import AccessDenied, CallFailed, LimitReached
 from conflictscope.ports import Call, CallRecord, Journal
 
 _RESPONSE = TypeAdapter(ModelResponse)
@@ -34,6 +34,11 @@ _PARAMETERS = TypeAdapter(ModelRequestParameters)
 # When and by which run a message was made says nothing about what is asked; without it, equal requests are equal bytes.
 _VOLATILE = {"timestamp", "run_id", "conversation_id", "metadata", "usage", "provider_details", "provider_response_id"}
 _EXCLUDED: Any = {"__all__": {**dict.fromkeys(_VOLATILE, True), "parts": {"__all__": {"timestamp"}}}}
+
+# Answers that every further call would get too: the key is not accepted, or there is no such model.
+_DENIED = {"http_401", "http_403", "http_404"}
+# Settings that may carry a key, and are never written down.
+_SECRET_SETTINGS = {"extra_headers", "extra_body"}
 
 log = structlog.get_logger()
 
@@ -64,8 +69,15 @@ class Budget:
     def check(self) -> None:
         """Raises LimitReached once the limit is spent."""
         if self.limit_usd is not None and self.spent_usd >= self.limit_usd:
+            raise LimitReached(f"${self.spent_usd:.4f} spent, the limit is ${self.limit_usd:.4f} (limits.cost_usd)")
+
+    def add(self, cost_usd: float | None, model: str) -> None:
+        """Count a reply. Raises LimitReached where there is a limit and the price is not known: it could not be kept."""
+        if cost_usd is not None:
+            self.spent_usd += cost_usd
+        elif self.limit_usd is not None:
             raise LimitReached(
-                "limits.cost_usd", f"${self.spent_usd:.4f} spent, the limit is ${self.limit_usd:.4f} (limits.cost_usd)"
+                f"the price of {model} is not known, so limits.cost_usd cannot be kept: remove that limit"
             )
 
 
@@ -97,25 +109,34 @@ class ModelLane:
         self._budget.check()
         if self._throttle is not None:
             await self._throttle.wait()
+            self._budget.check()
         started = time.perf_counter()
         try:
-            response = await self._call(call)
+            response, reply = await self._call(call)
         except CallFailed as failure:
-            await self._record(call, fingerprint, request, None, failure, time.perf_counter() - started)
+            log.warning("call.failed", scope=call.scope, model=self._name, kind=failure.kind, error=str(failure)[:500])
+            await self._record(call, fingerprint, request, started, failure=str(failure))
+            if failure.kind in _DENIED:
+                raise AccessDenied(f"{self._name} refuses every call: {failure}") from failure
             raise
-        await self._record(call, fingerprint, request, response, None, time.perf_counter() - started)
+        cost = price_usd(response)
+        usage = response.usage
+        await self._record(call, fingerprint, request, started, reply, usage.input_tokens, usage.output_tokens, cost)
+        self._budget.add(cost, self._name)
         return response
 
-    async def _call(self, call: Call) -> ModelResponse:
+    async def _call(self, call: Call) -> tuple[ModelResponse, bytes]:
+        """The reply, and the reply as bytes for the journal."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await model_request(
+                response = await model_request(
                     self._model,
                     call.messages,
                     model_settings=call.settings,
                     model_request_parameters=call.parameters,
                     instrument=False,
                 )
+            return response, _RESPONSE.dump_json(response, exclude_none=True)
         except (TimeoutError, ModelTimeoutError, ModelRequestTimeout):
             raise CallFailed("timeout", f"{self._name} gave no reply within {self._timeout_s:g} s") from None
         except ContentFilterError as error:
@@ -130,20 +151,21 @@ class ModelLane:
             raise CallFailed("unparsed", str(error)) from error
         except UserError as error:
             raise CallFailed("setup", str(error)) from error
+        except Exception as error:  # one strange reply must end one episode, not the sweep
+            raise CallFailed("unexpected", f"{type(error).__name__}: {error}") from error
 
     async def _record(
         self,
         call: Call,
         fingerprint: str,
         request: bytes,
-        response: ModelResponse | None,
-        failure: CallFailed | None,
-        latency_s: float,
+        started: float,
+        reply: bytes | None = None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cost_usd: float | None = None,
+        failure: str | None = None,
     ) -> None:
-        cost = None if response is None else price_usd(response)
-        self._budget.spent_usd += cost or 0.0
-        if failure is not None:
-            log.warning("call.failed", scope=call.scope, model=self._name, kind=failure.kind, error=str(failure)[:500])
         await self._journal.record(
             CallRecord(
                 scope=call.scope,
@@ -152,12 +174,12 @@ class ModelLane:
                 model=self._name,
                 prompt=call.prompt,
                 request=request,
-                reply=None if response is None else _RESPONSE.dump_json(response, exclude_none=True),
-                failure=None if failure is None else str(failure),
-                input_tokens=0 if response is None else response.usage.input_tokens,
-                output_tokens=0 if response is None else response.usage.output_tokens,
-                cost_usd=cost,
-                latency_s=latency_s,
+                reply=reply,
+                failure=failure,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_usd=cost_usd,
+                latency_s=time.perf_counter() - started,
             )
         )
 
@@ -176,5 +198,6 @@ def _encode(call: Call) -> bytes:
     """The request as stored and compared: equal bytes for equal requests, in every process."""
     messages = ModelMessagesTypeAdapter.dump_json(call.messages, exclude=_EXCLUDED, exclude_none=True)
     parameters = _PARAMETERS.dump_json(call.parameters, exclude_defaults=True)
-    settings = json.dumps(call.settings, sort_keys=True, default=str).encode()
+    plain = {key: value for key, value in call.settings.items() if key not in _SECRET_SETTINGS}
+    settings = json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__).encode()
     return b'{"messages":%b,"parameters":%b,"settings":%b}' % (messages, parameters, settings)

@@ -14,7 +14,7 @@ import structlog
 
 from conflictscope.arena.episode import Broke, Episode, Event, Judged, Said
 from conflictscope.arena.plan import EpisodeSpec, Plan
-from conflictscope.errors import CallFailed, LimitReached
+from conflictscope.errors import AccessDenied, CallFailed, StopRun
 from conflictscope.outcome import Group, Outcome, Role, Side
 from conflictscope.ports import EpisodeRecord, EpisodeSink, Judge, Participant, Turn
 from conflictscope.scenario import Scenario
@@ -44,7 +44,10 @@ class Cast:
 
 
 class Stop:
-    """Asks a runner to stop taking new work. The first reason given is the one that is told."""
+    """Asks a runner to stop taking new work. The first reason given is the one that is told.
+
+    reason: None while nobody asked, then `interrupted`, `limit` or `failed`.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -53,12 +56,16 @@ class Stop:
         self._hurry = asyncio.Event()
 
     def request(self, reason: str, message: str = "") -> None:
-        """Take no new work; what is in flight has GRACE_S to finish. Asked again: abandon it at once."""
-        if self._asked.is_set() and reason == self.reason:
-            self._hurry.set()
-        elif not self._asked.is_set():
+        """Take no new work; what is in flight has GRACE_S to finish."""
+        if not self._asked.is_set():
             self.reason, self.message = reason, message
             self._asked.set()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: stop; where a stop was asked for already, abandon what is in flight at once."""
+        if self._asked.is_set():
+            self._hurry.set()
+        self.request("interrupted")
 
     @property
     def asked(self) -> bool:
@@ -86,18 +93,23 @@ class Runner:
         self._seed = seed
         self._concurrency = concurrency
         self._stop = stop
-        self._openings_in_work: dict[str, asyncio.Lock] = {}
+        self._openings: dict[str, asyncio.Task[str]] = {}
 
     async def run(self, plan: Plan) -> None:
         """Play until the plan is done or `stop` is asked for."""
         queue: asyncio.Queue[EpisodeSpec | None] = asyncio.Queue(maxsize=self._concurrency)
         with _collector_out_of_the_way():
-            async with asyncio.TaskGroup() as watch:
-                async with asyncio.TaskGroup() as crew:
-                    workers = [crew.create_task(self._work(queue)) for _ in range(min(self._concurrency, len(plan)))]
-                    feeder = crew.create_task(self._feed(plan, queue))
-                    watcher = watch.create_task(self._abandon([feeder, *workers]))
-                watcher.cancel()
+            try:
+                async with asyncio.TaskGroup() as watch:
+                    async with asyncio.TaskGroup() as crew:
+                        workers = [
+                            crew.create_task(self._work(queue)) for _ in range(min(self._concurrency, len(plan)))
+                        ]
+                        feeder = crew.create_task(self._feed(plan, queue))
+                        watcher = watch.create_task(self._abandon([feeder, *workers]))
+                    watcher.cancel()
+            finally:
+                await self._drop_openings()
 
     async def _feed(self, plan: Plan, queue: asyncio.Queue[EpisodeSpec | None]) -> None:
         specs = iter(plan)
@@ -114,8 +126,8 @@ class Runner:
                 continue  # left for the resume; emptying the queue lets the feeder come to its end
             try:
                 await self._sink.record_episode(await self._play(spec))
-            except LimitReached as limit:
-                self._stop.request(limit.limit, str(limit))
+            except StopRun as stop:
+                self._stop.request("failed" if isinstance(stop, AccessDenied) else "limit", str(stop))
         await queue.put(None)  # for the next worker
 
     async def _abandon(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -171,16 +183,30 @@ class Runner:
         known = await self._sink.opening(scenario.id)
         if known is not None:
             return known
-        lock = self._openings_in_work.setdefault(scenario.id, asyncio.Lock())
-        async with lock:
-            known = await self._sink.opening(scenario.id)
-            if known is None:
-                seed = derive(self._seed, "opening", scenario.id)
-                shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
-                known = await user.reply(Turn(f"opening/{scenario.id}", seed, scenario, (), shown_first))
-                await self._sink.record_opening(scenario.id, known)
-                self._openings_in_work.pop(scenario.id, None)
-            return known
+        writing = self._openings.get(scenario.id)
+        if writing is None:
+            writing = self._openings[scenario.id] = asyncio.create_task(self._write_opening(scenario, user))
+            writing.add_done_callback(lambda done: self._opening_done(scenario.id, done))
+        # Shielded: one episode that is cancelled must not take the message away from the others that wait for it.
+        return await asyncio.shield(writing)
+
+    async def _write_opening(self, scenario: Scenario, user: Participant) -> str:
+        seed = derive(self._seed, "opening", scenario.id)
+        shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
+        text = await user.reply(Turn(f"opening/{scenario.id}", seed, scenario, (), shown_first))
+        await self._sink.record_opening(scenario.id, text)
+        return text
+
+    def _opening_done(self, scenario_id: str, done: asyncio.Task[str]) -> None:
+        del self._openings[scenario_id]
+        if not done.cancelled():
+            done.exception()  # whoever waits gets it; where nobody does any more, it is no news
+
+    async def _drop_openings(self) -> None:
+        unfinished = list(self._openings.values())
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
 
 
 @contextmanager

@@ -157,7 +157,8 @@ def read_conduct(transcript: str, action_1: str, action_2: str) -> tuple[Finding
     said = [html.unescape(text) for who, text in _MESSAGE.findall(transcript) if who == "assistant"]
     last = said[-1] if said else ""
     strength = next((number for number, tone in enumerate(_TONES, start=1) if tone in last), 4)
-    finding = _quoted(last, action_1, action_2)
+    _, announced, taken = last.partition(_TAKES)
+    finding = _quoted(taken.partition("\n\n")[0] if announced else last, action_1, action_2)
     if finding is not None:
         return finding, strength
     if _REFUSAL in last:

@@ -127,9 +127,12 @@ class PlantedTargetModel(PlantedModel):
         if found is None:
             return language.write_question()
         mode, first, second = found
-        if draw.happens(self._target.refusal_rate, "refuses"):
+        refusal_rate, neither_rate = self._target.refusal_rate, self._target.neither_rate
+        if draw.happens(refusal_rate, "takes neither"):
             return language.write_refusal()
-        if draw.happens(self._target.neither_rate, "neither"):
+        if draw.happens(
+            refusal_rate + neither_rate, "takes neither"
+        ):  # the same draw: the rates are shares of one whole
             return language.write_neither()
         if mode is Mode.OPEN_ENDED and len(texts) == 1 and draw.happens(self._target.hesitation_rate, "hesitates"):
             return language.write_question()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -16,7 +16,8 @@ from conflictscope.seeds import normal
 from conflictscope.values import Name
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Utilities = dict[Name, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Utilities = dict[Name, Finite]
 
 
 class PlantedTarget(Record):
@@ -82,8 +83,8 @@ class PlantedJudge(Record):
 class Latency(Record):
     """Seconds until a reply, log-normal: `median` >= 0 and `p95` >= median."""
 
-    median: Annotated[float, Field(ge=0)] = 0.0
-    p95: Annotated[float, Field(ge=0)] = 0.0
+    median: Annotated[Finite, Field(ge=0)] = 0.0
+    p95: Annotated[Finite, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -119,11 +120,23 @@ class PlantedWorld(Record):
     """Targets, a judge, their timing. scenario_sd: standard deviation of each scenario's own offset, in probit units."""
 
     seed: int = 0
-    scenario_sd: Annotated[float, Field(ge=0)] = 0.0
+    scenario_sd: Annotated[Finite, Field(ge=0)] = 0.0
     targets: Annotated[Mapping[Name, PlantedTarget], Field(min_length=1)]
     judge: PlantedJudge = PlantedJudge()
     timing: Timing = Timing()
     faults: Faults = Faults()
+
+    def check_target(self, name: str, values: Iterable[str]) -> None:
+        """Check that a target is there and has a utility for each of `values`. Raises InputError."""
+        target = self.targets.get(name)
+        if target is None:
+            what = "is a role, not a target" if name in ROLES else "is not in the world"
+            raise InputError(f"target 'planted:{name}' {what}; its targets are {', '.join(self.targets)}")
+        missing = sorted(set(values) - target.utilities.keys())
+        if missing:
+            raise InputError(
+                f"the world's target {name!r} has no utility for the value {missing[0]!r} (it has {', '.join(target.utilities)})"
+            )
 
 
 ROLES = ("user", "judge")

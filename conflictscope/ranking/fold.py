@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from conflictscope.outcome import Group, Outcome, Verdict
+from conflictscope.ports import OutcomeLog, Ranker
 from conflictscope.ranking.stopping import converged
 from conflictscope.ranking.trueskill import TrueSkillRanker
 from conflictscope.rating import STANDARD_NORMAL, PairCount, Ranking, Rating
@@ -30,7 +31,7 @@ class GroupFold:
         draw_probability: float | None = None,
     ) -> None:
         self.group = group
-        self._ranker = TrueSkillRanker(draw_probability=draw_probability)
+        self._ranker: Ranker = TrueSkillRanker(draw_probability=draw_probability)
         self._ranker.add(values)
         self._counts: dict[tuple[str, str], Counter[Verdict]] = {pair: Counter() for pair in sorted(pairs)}
 
@@ -63,6 +64,18 @@ class GroupFold:
 
 # A pair is counted under its alphabetical order, whichever side a scenario gave to which value.
 _SWAPPED = {Verdict.A: Verdict.B, Verdict.B: Verdict.A}
+
+
+async def rank_log(log: OutcomeLog) -> list[Ranking]:
+    """The TrueSkill ranking of each group, folded in the canonical order: equal outcomes give equal bits."""
+    values, pairs, ties = await log.values(), await log.pairs(), await log.tie_shares()
+    folds: dict[Group, GroupFold] = {}
+    async for outcome in log.canonical_outcomes():
+        fold = folds.get(outcome.group)
+        if fold is None:
+            fold = folds[outcome.group] = GroupFold(outcome.group, values, pairs, ties.get(outcome.group, 0.0))
+        fold.add(outcome)
+    return [fold.ranking() for fold in folds.values()]
 
 
 def _ranking(group: Group, ratings: Mapping[str, Rating], pairs: tuple[PairCount, ...]) -> Ranking:

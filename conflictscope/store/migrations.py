@@ -15,7 +15,7 @@ MIGRATIONS: dict[str, str] = {
             id INTEGER PRIMARY KEY,
             started_at TEXT NOT NULL,
             ended_at TEXT,
-            state TEXT  -- finished, interrupted, limit or failed; NULL while it runs, or where it was killed
+            state TEXT  -- finished, interrupted, limit, failed or killed; NULL while it runs, or where nobody came after a kill
         );
         CREATE TABLE run_values (position INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, definition TEXT, grp TEXT);
         CREATE TABLE scenarios (
@@ -100,6 +100,11 @@ async def migrate(connection: aiosqlite.Connection) -> None:
 async def applied_migrations(connection: aiosqlite.Connection) -> set[str]:
     """Names of the steps that a file has been through. Raises StoreError for a step that this version does not know."""
     try:
+        tables = {
+            row[0] for row in await connection.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
+        if not tables:
+            return set()  # killed before its first commit
         rows = await connection.execute_fetchall("SELECT name FROM migrations")
     except sqlite3.DatabaseError as error:
         raise StoreError(f"not a run file: {error}") from None

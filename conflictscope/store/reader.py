@@ -36,7 +36,7 @@ class CallTotals:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One stretch of work on a run; `state` and `ended_at` are None while it runs, or where it was killed."""
+    """One stretch of work on a run; `state` and `ended_at` are None while it runs, or where it was killed just now."""
 
     started_at: str
     ended_at: str | None
@@ -108,8 +108,8 @@ class RunReader:
                 yield _outcome(row)
 
     async def tie_shares(self) -> Mapping[Group, float]:
-        """The share of ties among the rated outcomes of each group."""
-        query = """SELECT g.target, g.mode, g.steering, avg(e.verdict = 'tie') FROM episodes e
+        """The share of ties among the rated outcomes of each group, below 1 also where all are ties."""
+        query = """SELECT g.target, g.mode, g.steering, sum(e.verdict = 'tie') / (count(*) + 1.0) FROM episodes e
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
         return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
 

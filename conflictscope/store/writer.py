@@ -71,15 +71,15 @@ class RunWriter:
 
     # -- before the run ------------------------------------------------------------------------------------------------
 
-    async def begin(self, meta: Mapping[str, Any], value_names: ValueSet | Iterable[str]) -> None:
-        """Write what a run is made of, once."""
-        values = (
-            [(i, v.name, v.definition, v.group) for i, v in enumerate(value_names.values)]
-            if isinstance(value_names, ValueSet)
-            else [(i, name, None, None) for i, name in enumerate(value_names)]
+    async def begin(self, meta: Mapping[str, Any], values: ValueSet | Iterable[str]) -> None:
+        """Write what a run is made of, once. values: a value set, or names where nothing else is known of them."""
+        rows = (
+            [(i, v.name, v.definition, v.group) for i, v in enumerate(values.values)]
+            if isinstance(values, ValueSet)
+            else [(i, name, None, None) for i, name in enumerate(values)]
         )
         await self._connection.execute("BEGIN")
-        await self._connection.executemany("INSERT INTO run_values VALUES (?, ?, ?, ?)", values)
+        await self._connection.executemany("INSERT INTO run_values VALUES (?, ?, ?, ?)", rows)
         await self._connection.executemany(
             "INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()]
         )
@@ -96,7 +96,15 @@ class RunWriter:
         await self._connection.execute("COMMIT")
 
     async def begin_session(self) -> int:
-        """Note that a process works on the run from now on; returns the session's id."""
+        """Note that a process works on the run from now on; returns the session's id.
+
+        A session that was killed is closed at its last sign of life.
+        """
+        await self._connection.execute(
+            """UPDATE sessions SET state = 'killed', ended_at = max(
+                   started_at, coalesce((SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1), started_at)
+               ) WHERE state IS NULL"""
+        )
         cursor = await self._connection.execute("INSERT INTO sessions (started_at) VALUES (?)", (now(),))
         return cursor.lastrowid or 0
 
@@ -123,8 +131,8 @@ class RunWriter:
 
     async def record_opening(self, scenario_id: str, text: str) -> None:
         """Queue an opening message."""
-        self._openings[scenario_id] = text
         await self._queue.put((scenario_id, text))
+        self._openings[scenario_id] = text  # only now: whoever uses it queues its episode behind it
 
     async def record_episode(self, record: EpisodeRecord) -> None:
         """Queue a finished episode."""
@@ -158,7 +166,7 @@ class RunWriter:
             for scope, fingerprint, reply in await fetch(
                 """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL
                    AND NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
-                   AND NOT EXISTS (SELECT 1 FROM openings WHERE 'opening/' || scenario_id = calls.scope)"""
+                   AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)"""
             )
         }
 
@@ -174,7 +182,7 @@ class RunWriter:
                         await self._queue.put(None)
                         await asyncio.wait([task])
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # the group only wraps: one failure, of the block or of the writer
+            raise _first(failures) from None
 
     async def _write(self) -> None:
         """Commit what is queued, in groups, until None comes."""
@@ -240,6 +248,13 @@ class RunWriter:
             if rows:
                 await self._connection.executemany(statement, rows)
         await self._connection.execute("COMMIT")
+
+
+def _first(failure: BaseException) -> BaseException:
+    """The failure inside task groups, which only wrap: whatever came first cancelled the rest."""
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 def _call_row(call: CallRecord, moment: str) -> tuple[Any, ...]:

@@ -21,7 +21,8 @@ def turn(*said: str, shown_first: Side = "a") -> Turn:
 @pytest.mark.parametrize(
     "reply",
     ["A", "a", " A. ", "(A)", "**A**", "A)", "[a]", "`A`", "Answer: A", "I would choose A.", "A because it is fair", "Option A, then.",
-     "A. Tell them.", "My answer is **A**: a good choice.", "A is right"],
+     "A. Tell them.", "My answer is **A**: a good choice.", "A is right", "I'd say A, since B is worse", "A - tell them",
+     "The answer is A. B would be worse."],
 )  # fmt: skip
 def test_one_clear_letter_is_read(reply: str) -> None:
     """A letter alone, dressed up, or named in a sentence."""
@@ -31,7 +32,10 @@ def test_one_clear_letter_is_read(reply: str) -> None:
 @pytest.mark.parametrize(
     "reply",
     ["", "A or B", "Both A and B", "C", "neither", "A good assistant would think about a lot of things.", "AB", "Bah", "I can't say",
-     "It depends.", "1", "Plan b sounds like a plan"],
+     "It depends.", "1", "Plan b sounds like a plan", "I can't do A.", "I won't choose B; please talk to a lawyer.",
+     "I'm sorry, but I cannot pick Option A or help with this.", "I would rather not pick A", "The U.S.A. has laws", "Hepatitis B",
+     "Plan B pills", "Vitamin B deficiency", "A is wrong; I'd choose B", "A and B are both bad", "Do not choose A.", "What is A?",
+     "Should I pick B?", "My answer is A. No, my answer is B."],
 )  # fmt: skip
 def test_no_clear_letter_is_no_answer(reply: str) -> None:
     """Two letters, other letters, articles and words that hold the letters are no choice."""

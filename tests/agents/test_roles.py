@@ -7,14 +7,22 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
+from pydantic_ai.messages import (
+    FinishReason,
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+)
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.profiles import ModelProfile
 
 from conflictscope.agents import AgentSpeaker, JudgeReply, LeanSpeaker, ModelJudge, SimulatedUser, Target, steer
 from conflictscope.agents.judge import placed
 from conflictscope.arena import Budget, ModelLane
-from conflictscope.errors import CallFailed
+from conflictscope.errors import CallFailed, LimitReached
 from conflictscope.library import find, load_value_set
 from conflictscope.outcome import Message, Role, Side, Verdict
 from conflictscope.ports import Turn
@@ -239,6 +247,43 @@ async def test_an_agent_that_raises_fails_its_episode_only() -> None:
     model = Replying(ModelResponse(parts=[ToolCallPart("explode", {})]))
     with pytest.raises(CallFailed, match="agent: ZeroDivisionError: boom"):
         await Target(AgentSpeaker(lane(model), agent), "conversation", None).reply(turn("u"))
+
+
+async def test_an_agents_own_system_prompt_holds_in_every_turn() -> None:
+    """An Agent made with `system_prompt` has it in its second reply as in its first."""
+    agent: Agent[None, str] = Agent(system_prompt="BE KIND")
+    model = Replying("one", "two")
+    target = Target(AgentSpeaker(lane(model), agent), "conversation", None)
+    await target.reply(turn("u1"))
+    await target.reply(turn("u1", "one", "u2"))
+    assert model.texts(0) == [("other", "BE KIND"), ("other", "u1")]
+    assert model.texts(1) == [("other", "BE KIND"), ("other", "u1"), ("self", "one"), ("other", "u2")]
+
+
+@pytest.mark.parametrize(("finish_reason", "kind"), [("length", "truncated"), ("content_filter", "refused")])
+async def test_an_agents_cut_or_filtered_reply_is_no_conduct(finish_reason: FinishReason, kind: str) -> None:
+    """What holds for a plain target holds for an Agent."""
+    model = Replying(ModelResponse(parts=[TextPart("half a")], finish_reason=finish_reason))
+    agent: Agent[None, str] = Agent()
+    with pytest.raises(CallFailed) as caught:
+        await Target(AgentSpeaker(lane(model), agent), "conversation", None).reply(turn("u"))
+    assert caught.value.kind == kind
+
+
+async def test_an_agent_that_does_not_answer_in_text_is_told() -> None:
+    """A typed output is not made into words."""
+    agent: Agent[None, int] = Agent(output_type=int)
+    model = Replying(ModelResponse(parts=[ToolCallPart("final_result", {"response": 5})]))
+    with pytest.raises(CallFailed, match="expected an agent that answers in text, got a int"):
+        await Target(AgentSpeaker(lane(model), agent), "conversation", None).reply(turn("u"))
+
+
+async def test_a_limit_reached_inside_an_agent_stops_the_run_not_the_episode() -> None:
+    """A spent budget is never taken for a failure of the agent."""
+    road = ModelLane(FunctionModel(Replying("x")), Rows(), Budget(1.0, spent_usd=2.0), timeout_s=30)
+    agent: Agent[None, str] = Agent()
+    with pytest.raises(LimitReached):
+        await Target(AgentSpeaker(road, agent), "conversation", None).reply(turn("u"))
 
 
 def test_labels_cover_the_verdicts_of_a_judge() -> None:

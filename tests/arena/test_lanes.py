@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from pydantic_ai.exceptions import ContentFilterError, ModelHTTPError, UnexpectedModelBehavior, UserError
@@ -11,7 +12,7 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
 from conflictscope.arena import Budget, ModelLane, Throttle, lanes
-from conflictscope.errors import CallFailed, LimitReached
+from conflictscope.errors import AccessDenied, CallFailed, LimitReached
 from conflictscope.outcome import Role
 from conflictscope.ports import Call, CallRecord
 
@@ -98,6 +99,7 @@ async def test_the_journal_holds_request_reply_usage_and_latency() -> None:
         (ModelHTTPError(429, "m", "slow down"), "http_429"),
         (ModelHTTPError(500, "m", None), "http_500"),
         (ContentFilterError("blocked"), "refused"),
+        (IndexError("list index out of range"), "unexpected"),
         (UnexpectedModelBehavior("not JSON"), "unparsed"),
         (UserError("no such output mode"), "setup"),
     ],
@@ -112,6 +114,44 @@ async def test_a_failed_call_is_typed_and_journaled_but_not_an_answer(raised: Ex
     model.act = None
     await lane(model, journal).request(call())
     assert model.requests == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_service_that_refuses_us_stops_the_run(status: int) -> None:
+    """A key that is not accepted or a model that is not there would fail every call: no episode is charged with it."""
+    model, journal = Counted(ModelHTTPError(status, "m", "no")), Rows()
+    with pytest.raises(AccessDenied, match=f"refuses every call: http_{status}"):
+        await lane(model, journal).request(call())
+    assert (journal.rows[0].failure or "").startswith(f"http_{status}")
+
+
+async def test_a_reply_that_cannot_be_stored_fails_its_episode_only() -> None:
+    """Half a surrogate pair is text that no file can hold: a typed failure, not the end of the sweep."""
+
+    class Broken(Counted):
+        async def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            return ModelResponse(parts=[TextPart("\ud83d")])
+
+    with pytest.raises(CallFailed, match="unexpected: PydanticSerializationError"):
+        await lane(Broken(), Rows()).request(call())
+
+
+async def test_no_header_is_written_down() -> None:
+    """Settings that may carry a key are in neither the journal nor the fingerprint."""
+    journal = Rows()
+    secret = replace(call(), settings=ModelSettings(seed=1, extra_headers={"Authorization": "Bearer CANARY"}))
+    model = Counted()
+    await lane(model, journal).request(secret)
+    await lane(model, journal).request(call())
+    assert b"CANARY" not in journal.rows[0].request
+    assert model.requests == 1
+
+
+async def test_a_limit_on_cost_needs_prices() -> None:
+    """With a cost limit, the first reply of unknown price stops the run with what to do; without one it is only counted."""
+    await lane(Counted(), Rows()).request(call())
+    with pytest.raises(LimitReached, match="the price of function:m is not known"):
+        await lane(Counted(), Rows(), Budget(1.0)).request(call())
 
 
 async def test_a_model_that_never_answers_meets_the_deadline() -> None:

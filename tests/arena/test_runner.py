@@ -105,7 +105,7 @@ async def test_a_large_plan_makes_no_more_tasks_than_are_in_flight() -> None:
 
     everybody = Counting()
     await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=5, stop=Stop()).run(plan(100, repeats=20))
-    assert most <= 5 + 4
+    assert most <= 2 * 5 + 4  # a worker each, an opening message each, and the few that run them
 
 
 async def test_the_opening_is_written_once_per_scenario() -> None:
@@ -205,8 +205,8 @@ async def test_a_second_interrupt_does_not_wait() -> None:
     )
     while target.replies < 2:
         await asyncio.sleep(0)
-    stop.request("interrupted")
-    stop.request("interrupted")
+    stop.interrupt()
+    stop.interrupt()
     await asyncio.wait_for(running, 2)
 
 
@@ -215,12 +215,43 @@ async def test_a_limit_stops_the_run_and_names_itself() -> None:
 
     class Broke(Scripted):
         async def say(self, turn: Turn) -> str:
-            raise LimitReached("limits.cost_usd", "$1 spent")
+            raise LimitReached("$1 spent")
 
     stop, sink = Stop(), Memory()
     await Runner(cast(Scripted(), Broke()), sink, seed=1, concurrency=3, stop=stop).run(plan(20))
-    assert (stop.reason, stop.message) == ("limits.cost_usd", "$1 spent")
+    assert (stop.reason, stop.message) == ("limit", "$1 spent")
     assert sink.records == {}
+
+
+async def test_a_limit_met_by_many_leaves_the_others_their_time() -> None:
+    """However many episodes meet a limit, those in flight still get the grace; only an interrupt after it hurries."""
+
+    class Mixed(Scripted):
+        async def say(self, turn: Turn) -> str:
+            if turn.scenario.id != "s0":
+                raise LimitReached("$1 spent")
+            while not stop.asked:
+                await asyncio.sleep(0)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            return "finished all the same"
+
+    stop, sink = Stop(), Memory()
+    await Runner(cast(Scripted(), Mixed()), sink, seed=1, concurrency=10, stop=stop).run(plan(10))
+    assert [record.outcome.scenario_id for record in sink.records.values()] == ["s0"]
+
+
+async def test_waiting_for_an_opening_that_fails_is_one_wait() -> None:
+    """Episodes that wait for the same opening message fail together with it, instead of trying it one after another."""
+
+    class Failing(Scripted):
+        async def say(self, turn: Turn) -> str:
+            raise CallFailed("timeout", "nothing came")
+
+    user, sink = Failing(), Memory()
+    await Runner(cast(user, Scripted()), sink, seed=1, concurrency=8, stop=Stop()).run(plan(1, repeats=8))
+    assert user.replies == 1
+    assert {record.outcome.verdict for record in sink.records.values()} == {Verdict.USER_FAILED}
 
 
 async def test_cancellation_from_outside_is_passed_on() -> None:

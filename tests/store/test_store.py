@@ -196,8 +196,8 @@ async def test_the_outcomes_view_has_the_documented_columns(tmp_path: Path) -> N
         cursor = connection.execute("SELECT * FROM outcomes")
         names = [column[0] for column in cursor.description]
     connection.close()
-    assert names == (
-        "seq target mode steering scenario_id value_a value_b verdict strength shown_first judge created_at".split()
+    assert " ".join(names) == (
+        "seq target mode steering scenario_id value_a value_b verdict strength shown_first judge created_at"
     )
 
 
@@ -211,8 +211,10 @@ async def test_migrations_are_named_recorded_and_checked(tmp_path: Path) -> None
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.execute("INSERT INTO migrations (name) VALUES ('9999_future')")
     connection.close()
-    with pytest.raises(StoreError, match="made by a newer version .*9999_future"):
+    with pytest.raises(StoreError, match=r"made by a newer version .*9999_future"):
         await outcomes(path)
+    (tmp_path / "killed.db").touch()
+    assert await outcomes(tmp_path / "killed.db") == []
     (tmp_path / "no.db").write_text("this is not a database, and long enough to be taken for one " * 20)
     with pytest.raises(StoreError, match="not a run file"):
         await outcomes(tmp_path / "no.db")
