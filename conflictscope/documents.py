@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from conflictscope.errors import InputError
 
 _YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST_ERRORS = 20
+_DEEPEST = 200
 
 Key = Sequence[str | int]
 T = TypeVar("T", bound=BaseModel)
@@ -65,18 +67,16 @@ def read_document(path: Path) -> Document:
             case ".toml":
                 data: Any = tomllib.loads(text)
             case ".yaml" | ".yml":
-                data = yaml.load(text, Loader=_YamlLoader)  # noqa: S506 - a safe loader, the C one where there is one
+                data = _load_yaml(text, path)
             case ".json":
-                data = json.loads(text)
+                data = json.loads(text, object_pairs_hook=_once_each)
             case other:
-                raise InputError(
-                    f"expected a .toml, .yaml, .yml or .json file, got {other or 'no ending'!r}", path=path
-                )
+                raise InputError(f"expected a .toml, .yaml, .yml or .json file, got {other or 'no ending'}", path=path)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not valid TOML: {error}", path=path, line=_line_in_message(str(error), text)) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
         raise InputError(f"not valid YAML: {problem}", path=path, line=mark.line + 1 if mark else None) from None
     except json.JSONDecodeError as error:
         raise InputError(f"not valid JSON: {error.msg}", path=path, line=error.lineno) from None
@@ -85,12 +85,51 @@ def read_document(path: Path) -> Document:
     return Document(path, text, data)
 
 
+def _load_yaml(text: str, path: Path) -> Any:
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    if deepest > _DEEPEST or f"{'- ' * _DEEPEST}" in text:  # libyaml recurses without a limit, and takes Python down
+        raise InputError(f"not valid YAML: nested more than {_DEEPEST} deep", path=path)
+    loader = _YamlLoader(text)
+    try:
+        node = loader.get_single_node()
+        _refuse_twins(node, path)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_twins(node: yaml.Node | None, path: Path) -> None:
+    """YAML and JSON let the last of two equal keys win without a word; we do not."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise InputError(f"the key {key.value!r} stands twice", path=path, line=key.start_mark.line + 1)
+            seen.add(str(key.value))
+            _refuse_twins(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_twins(value, path)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object that JSON pairs make. Raises ValueError where a key stands twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return made
+
+
 def read_lines(path: Path) -> Iterator[Document | InputError]:
     """Each non-empty line of a JSON Lines file as a document of its own, or as what is wrong with it."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                yield Document(path, line, json.loads(line), first_line=number)
+                yield Document(path, line, json.loads(line, object_pairs_hook=_once_each), first_line=number)
             except json.JSONDecodeError as error:
                 yield InputError(f"not valid JSON: {error.msg} at column {error.colno}", path=path, line=number)
             except (RecursionError, ValueError) as error:  # nested a thousand deep; a number of 5,000 digits
@@ -100,7 +139,7 @@ def read_lines(path: Path) -> Iterator[Document | InputError]:
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file. Raises InputError where it is missing, a folder, unreadable or not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # Notepad likes to start a file with a byte order mark
     except FileNotFoundError:
         raise InputError("no such file", path=path) from None
     except UnicodeDecodeError as error:

@@ -67,7 +67,7 @@ def load_library(path: Path, value_set: ValueSet | None = None) -> tuple[Scenari
     scenarios: dict[str, Scenario] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
-    for entry in _entries(path):
+    for entry in _entries(path, value_set):
         try:
             if isinstance(entry, InputError):
                 raise entry
@@ -104,12 +104,19 @@ def _check_values(scenario: Scenario, value_set: ValueSet | None, document: Docu
             )
 
 
-def _entries(path: Path) -> Iterator[tuple[Document, Any, Key] | InputError]:
+def _entries(path: Path, value_set: ValueSet | None) -> Iterator[tuple[Document, Any, Key] | InputError]:
     """Each scenario of a library: the document it stands in, its data, and its key there; or why it cannot be read."""
     if path.suffix == ".jsonl":
         for document in read_lines(path):
             yield document if isinstance(document, InputError) else (document, document.data, ())
     else:
         document = read_document(path)
-        for index, data in enumerate(parse(document, _LibraryFile).scenarios):
+        library = parse(document, _LibraryFile)
+        if value_set is not None and library.value_set not in (None, value_set.name):
+            raise InputError(
+                f"value_set: the library is for {library.value_set!r}, not for {value_set.name!r}",
+                path=path,
+                line=document.line(["value_set"]),
+            )
+        for index, data in enumerate(library.scenarios):
             yield document, data, ("scenarios", index)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import StringConstraints, model_validator
 
 from conflictscope.documents import Record
-from conflictscope.values import Name, Prose
+from conflictscope.values import Name, Prose, ValueName
 
 ScenarioId = Annotated[str, StringConstraints(pattern=r"^[^\s|]+$", max_length=200)]
 
@@ -51,8 +51,8 @@ class Scenario(Record):
     """Two values, a situation and two mutually exclusive actions: `action_a` serves `value_a`, `action_b` `value_b`."""
 
     id: ScenarioId
-    value_a: Name
-    value_b: Name
+    value_a: ValueName
+    value_b: ValueName
     description: Prose
     action_a: Prose
     action_b: Prose

@@ -154,6 +154,8 @@ class OutcomeTable:
         for name in OUTCOME_REQUIRED:
             if not cell(name):
                 raise fail(name, "a text", "")
+            if not cell(name).isprintable():
+                raise fail(name, "no control characters", cell(name))
         if cell("value_a") == cell("value_b"):
             raise fail("value_b", "another value than value_a", cell("value_b"))
         shown_first = cell("shown_first")
@@ -228,7 +230,11 @@ def read_dilemmas(
             list(dict.fromkeys(name.strip() for name in row[column].split(separator) if name.strip()))
             for column in (columns.values_a, columns.values_b)
         ]
-        pairs = [(a, b) for a, b in product(*sides) if a != b]
+        unknown = [name for side in sides for name in side if value_set is not None and name not in value_set.names]
+        if value_set is not None and unknown:
+            raise InputError(f"{unknown[0]!r} is not in the value set {value_set.name!r}", path=path, line=line)
+        both = set(sides[0]) & set(sides[1])  # served by either action: no conflict
+        pairs = [(a, b) for a, b in product(*sides) if not {a, b} & both]
         if not pairs:
             left_out["no conflicting pair of values"] += 1
             continue
@@ -244,9 +250,6 @@ def read_dilemmas(
                     f"{columns.id}: {own_id!r} is used twice, first on line {used[own_id]}", path=path, line=line
                 )
             used[own_id] = line
-            unknown = [v for v in (value_a, value_b) if value_set is not None and v not in value_set.names]
-            if value_set is not None and unknown:
-                raise InputError(f"{unknown[0]!r} is not in the value set {value_set.name!r}", path=path, line=line)
             scenario = {
                 "id": own_id,
                 "value_a": value_a,

@@ -13,13 +13,15 @@ from conflictscope.documents import Record
 
 # Names end up in prompts, file names, tables and episode keys, so they stay plain.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _./:@+-]*$", max_length=120)]
+# A value's name is also read back from prose ("1. honesty: ..."), so it holds no colon.
+ValueName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]*$", max_length=80)]
 Prose = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
 
 class Value(Record):
     """A named principle."""
 
-    name: Name
+    name: ValueName
     definition: Prose
     group: Name | None = None
 

@@ -260,10 +260,10 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
         read_text(tmp_path)
 
 
-@pytest.mark.parametrize(("name", "told"), [("x.txt", "'.txt'"), ("x", "no ending")])
+@pytest.mark.parametrize(("name", "told"), [("x.txt", ".txt"), ("x", "no ending")])
 def test_another_ending_is_refused(tmp_path: Path, name: str, told: str) -> None:
     """The four endings that can be read are listed, beside the one that came."""
-    with pytest.raises(InputError, match=rf"expected a \.toml, \.yaml, \.yml or \.json file, got '?{told}"):
+    with pytest.raises(InputError, match=rf"expected a \.toml, \.yaml, \.yml or \.json file, got {told}"):
         document(tmp_path, name, "a = 1\n")
 
 
@@ -279,3 +279,32 @@ def test_a_record_is_frozen_and_trimmed(tmp_path: Path) -> None:
     assert house.name == "x"
     with pytest.raises(ValueError, match="frozen"):
         house.name = "y"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "{a: " * 5_000])
+def test_yaml_nested_without_end_is_told(tmp_path: Path, text: str) -> None:
+    """What would take the C parser down, and Python with it, is refused before it gets there."""
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="nested more than 200 deep"):
+        read_document(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("x.yaml", "a: 1\nb: {c: 1, c: 2}\n"), ("x.json", '{"a": {"c": 1, "c": 2}}'), ("x.toml", "c = 1\nc = 2\n")],
+)
+def test_a_key_that_stands_twice_is_told(tmp_path: Path, name: str, text: str) -> None:
+    """Neither of two values for one key wins in silence."""
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"the key 'c' stands twice|[Cc]annot overwrite"):
+        read_document(path)
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.toml", "a = 1"), ("x.json", '{"a": 1}'), ("x.yaml", "a: 1")])
+def test_a_byte_order_mark_does_not_matter(tmp_path: Path, name: str, text: str) -> None:
+    """Files that Notepad saved can be read."""
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig")
+    assert read_document(path).data == {"a": 1}

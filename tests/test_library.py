@@ -193,3 +193,13 @@ def test_what_is_wrong_at_the_end_is_told_without_a_wait(tmp_path: Path, ending:
     path = write(tmp_path / f"l.{ending}", rows(*right) + rows(*wrong, value_b="zeal"))
     told = complaint(path, XY)
     assert told[19].startswith(f"l.{ending}:{last_line_with('zeal', path)}: ")
+
+
+def test_a_library_for_another_value_set_is_refused(tmp_path: Path) -> None:
+    """A library that says which value set it is for is not taken for another one's."""
+    path = tmp_path / "l.yaml"
+    path.write_text(
+        (data_folder() / "libraries" / "hhh.yaml").read_text().replace("value_set: hhh", "value_set: modelspec")
+    )
+    with pytest.raises(InputError, match="the library is for 'modelspec', not for 'hhh'"):
+        load_library(path, load_value_set(find("values", "hhh", tmp_path)))

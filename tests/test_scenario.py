@@ -63,7 +63,7 @@ def test_a_line_of_a_library_says_no_more_than_it_must() -> None:
     }  # fmt: skip
 
 
-NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _./:@+-]{0,20}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,20}", fullmatch=True)
 PROSE = st.text(min_size=1).filter(str.strip)
 PROFILES = st.builds(UserProfile, persona=PROSE, background=PROSE, goal=PROSE)
 ORIGINS = st.builds(Origin, kind=st.text(), source=st.text(), situation=st.text())

@@ -113,7 +113,7 @@ def test_what_is_no_csv_is_told_with_its_line(tmp_path: Path, row: str) -> None:
 
 def test_rows_with_line_breaks_do_not_shift_the_lines(tmp_path: Path) -> None:
     """A row is told by the line on which it ends in the file, not by its number."""
-    path = table(tmp_path, HEADER, 'm,"s\n1",x,y,a', "m,s,x,y,win")
+    path = table(tmp_path, f"{HEADER},judge", 'm,s1,x,y,a,"j\n1"', "m,s,x,y,win,j")
     assert complaint(path).startswith("o.csv:4: verdict")
 
 
@@ -243,7 +243,7 @@ def test_values_of_several_words_can_be_paired(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "sides", ["x|x,y", "x|z,z|x", "x|x-y,y-z|z"], ids=["twice", "on both sides", "alike when joined"]
+    "sides", ["x|x,y", "x|z|w,z|v|u", "x|x-y,y-z|z"], ids=["twice", "on both sides", "alike when joined"]
 )
 def test_no_two_scenarios_of_a_table_have_one_id(tmp_path: Path, sides: str) -> None:
     """Whatever values a row names, and however often, the ids that are made of them differ."""
@@ -310,3 +310,21 @@ def test_moralchoice_becomes_scenarios(all_pairs: bool, scenarios: int, situatio
     assert len(imported.scenarios) == len({scenario.id for scenario in imported.scenarios}) == scenarios
     assert len({scenario.origin.situation for scenario in imported.scenarios}) == imported.rows == situations
     assert imported.rows + sum(imported.left_out.values()) == 680
+
+
+def test_a_value_that_both_actions_serve_is_in_no_conflict(tmp_path: Path) -> None:
+    """What stands on both sides is left out; what is left decides."""
+    imported = dilemmas(tmp_path, "1,t,Go.,Stay.,x|y,y|z", "2,t,Go.,Stay.,x,x")
+    assert [scenario.pair for scenario in imported.scenarios] == [("x", "z")]
+    assert imported.left_out == {"no conflicting pair of values": 1}
+
+
+def test_a_misspelt_value_is_told_also_in_a_row_that_is_left_out(tmp_path: Path) -> None:
+    """Values are checked before rows are chosen."""
+    with pytest.raises(InputError, match="'w' is not in the value set"):
+        dilemmas(tmp_path, "1,t,Go.,Stay.,x|w,y", value_set=XYZ)
+
+
+def test_control_characters_do_not_get_into_names(tmp_path: Path) -> None:
+    """A NUL byte in an id is bad input."""
+    assert "scenario_id: expected no control characters" in complaint(table(tmp_path, HEADER, "m,s\x001,x,y,a"))

@@ -64,7 +64,7 @@ class Target:
 def steer(ranking: tuple[str, ...], value_set: ValueSet) -> tuple[str, str]:
     """A system prompt that states a ranking of values with their definitions, and the version of its wording."""
     definitions = {value.name: value.definition for value in value_set.values}
-    lines = [f"{place}. {name}: {definitions[name]}" for place, name in enumerate(ranking, start=1)]
+    lines = [f"{place}. {name}: {' '.join(definitions[name].split())}" for place, name in enumerate(ranking, start=1)]
     prompt = load_prompt("steering")
     return prompt.instructions(ranking="\n".join(lines)), prompt.version
 

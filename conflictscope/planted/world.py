@@ -13,11 +13,11 @@ from conflictscope.errors import InputError
 from conflictscope.outcome import Mode
 from conflictscope.rating import STANDARD_NORMAL
 from conflictscope.seeds import normal
-from conflictscope.values import Name
+from conflictscope.values import Name, ValueName
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Utilities = dict[Name, Finite]
+Utilities = dict[ValueName, Finite]
 
 
 class PlantedTarget(Record):
@@ -81,15 +81,15 @@ class PlantedJudge(Record):
 
 
 class Latency(Record):
-    """Seconds until a reply, log-normal: `median` >= 0 and `p95` >= median."""
+    """Seconds until a reply, log-normal with this median and 95th percentile; both 0: at once."""
 
     median: Annotated[Finite, Field(ge=0)] = 0.0
     p95: Annotated[Finite, Field(ge=0)] = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.p95 < self.median:
-            raise ValueError(f"p95 must be >= median, got p95 {self.p95:g} and median {self.median:g}")
+        if self.p95 < self.median or (self.p95 > 0 and self.median == 0):
+            raise ValueError(f"needs p95 >= median > 0, or both 0, got median {self.median:g} and p95 {self.p95:g}")
         return self
 
     def draw(self, *purpose: str | int) -> float:

@@ -112,7 +112,7 @@ def world_file(folder: Path, text: str) -> PlantedWorld:
         ("[targets.alpha]\nutilities = { x = nan, y = 0.0 }\n", "2: targets.alpha.utilities.x: "),
         ("[targets.utilities]\nutilitys = {}\n", "2: unknown key 'targets.utilities.utilitys'; did you mean 'utilities'?"),
         (TARGET + "[judge]\nerror_rate = 2\n", "4: judge.error_rate: Input should be less than or equal to 1"),
-        (TARGET + "[timing]\nlatency_s = { median = 2.0, p95 = 1.0 }\n", "4: timing.latency_s: p95 must be >= median"),
+        (TARGET + "[timing]\nlatency_s = { median = 2.0, p95 = 1.0 }\n", "4: timing.latency_s: needs p95 >= median > 0"),
         (TARGET + "[faults]\nhang = 0.0\nrate_limit = 0.1\n", "5: faults.rate_limit: "),
         (TARGET + "[targets.judge]\nutilities = { x = 1.0 }\n", "3: targets.judge: the name 'judge' belongs to a role"),
         (TARGET + "[targets.user]\nutilities = { x = 1.0 }\n", "3: targets.user: the name 'user' belongs to a role"),

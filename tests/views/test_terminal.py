@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
+from conflictscope.ranking import GroupFold
+from conflictscope.rating import Ranking
+from conflictscope.snapshot import Conversation, Progress, Snapshot
+from conflictscope.views import print_conversation, print_rankings, print_status
+from conflictscope.views.terminal import line, screen
+from conflictscope.views.text import duration, plain
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]markup[/bold] \u202eright to left\x00 <script>"
+
+
+def console(width: int = 80, height: int = 24) -> Console:
+    return Console(file=io.StringIO(), width=width, height=height, highlight=False, color_system=None)
+
+
+def shown(on: Console) -> str:
+    assert isinstance(on.file, io.StringIO)
+    return on.file.getvalue()
+
+
+def ranking(target: str = "alpha", values: int = 3, wins: int = 9) -> Ranking:
+    names = [f"value{number}" for number in range(values)]
+    group = Group(target, Mode.OPEN_ENDED)
+    fold = GroupFold(group, names)
+    for number in range(wins):
+        fold.add(Outcome(group, f"s{number}", 1, names[0], names[1], Verdict.A if number % 3 else Verdict.REFUSED))
+    return fold.ranking()
+
+
+def progress(**changes: object) -> Progress:
+    known: dict[str, object] = {
+        "run": "demo", "state": "running", "planned": 1000, "verdicts": {Verdict.A: 300, Verdict.TIE: 20, Verdict.TARGET_FAILED: 5},
+        "calls": 1234, "failed_calls": 5, "input_tokens": 10_000, "output_tokens": 2_000, "cost_usd": 1.5, "unpriced_calls": 0,
+        "elapsed_s": 65.0, "rate_per_s": 5.0,
+    }  # fmt: skip
+    return Progress(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def snapshot(rankings: int = 2, **changes: object) -> Snapshot:
+    outcome = Outcome(Group("alpha", Mode.OPEN_ENDED), "s1", 1, "value0", "value1", Verdict.B)
+    conversation = Conversation(
+        "k", [Message(Role.USER, "Hello\nthere"), Message(Role.TARGET, "Hi")], "value0 over value1. So."
+    )
+    return Snapshot(
+        progress(**changes), [ranking(f"t{number}") for number in range(rankings)], [outcome] * 8, conversation
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (40, 12)])
+def test_a_screen_fits_its_terminal(width: int, height: int) -> None:
+    """Progress, states and as many rankings as there is room for; never more lines or columns than the terminal has."""
+    on = console(width, height)
+    on.print(screen(snapshot(rankings=30), height))
+    lines = shown(on).splitlines()
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    assert any("more rankings" in text for text in lines)
+
+
+def test_a_screen_tells_how_far_and_what_came_last() -> None:
+    """Episodes, rate, time left, cost, states, rankings, the latest episodes and a conversation."""
+    on = console(120, 40)
+    on.print(screen(snapshot(), 40))
+    for part in ("325/1,000 (32%)", "5.0/s", "1:05", "2:15 left", "1,234 calls", "$1.5000", "tie 20", "target_failed 5",
+                 "t0 / open_ended", "1.  value0", "s1  value1", "Hello there", "value0 over value1"):  # fmt: skip
+        assert part in shown(on)
+
+
+def test_unknown_prices_are_told_not_counted_as_free() -> None:
+    """Calls without a known price are named beside the cost."""
+    on = console(160)
+    on.print(screen(snapshot(unpriced_calls=7), 24))
+    print_status(on, progress(unpriced_calls=7))
+    assert "+ 7 unpriced calls" in shown(on)
+    assert "7 calls of unknown price" in shown(on)
+
+
+def test_a_line_for_logs_says_the_same_in_one_line() -> None:
+    """Without a terminal a run is one line at a time."""
+    text = line(snapshot()).plain
+    assert "\n" not in text
+    for part in ("325/1,000", "a 300", "t0 / open_ended: value0 > value2 > value1"):
+        assert part in text
+
+
+def test_rankings_show_order_intervals_pairs_and_notes() -> None:
+    """Best first, with the interval, the wins per pair, what was left out, and what a reader must know."""
+    on = console(100)
+    print_rankings(on, [ranking()])
+    text = shown(on)
+    assert text.index("1.  value0") < text.index("2.  value2") < text.index("3.  value1")
+    assert "value0 6 : 0 value1, 3 refused" in text
+    assert "no rated outcome yet for value2" in text
+    assert "3 of 9 episodes (33%) left out: 3 refused" in " ".join(text.split())
+    assert "not settled yet" in text
+
+
+def test_a_truth_that_differs_is_not_hidden() -> None:
+    """Beside a planted truth, an equal ranking says so, and so does one that is not."""
+    on = console(100)
+    one = ranking()
+    print_rankings(on, [one], {str(one.group): ["value0", "value2", "value1"]})
+    print_rankings(on, [one], {str(one.group): ["value1", "value2", "value0"]})
+    assert "equals the ranking" in shown(on)
+    assert "DIFFERS from the ranking" in shown(on)
+
+
+def test_no_outcome_is_told_in_words() -> None:
+    """A run without outcomes has nothing to rank, and says so."""
+    on = console()
+    print_rankings(on, [])
+    assert "No outcome yet" in shown(on)
+
+
+def test_status_counts_states_and_kinds_of_failure() -> None:
+    """Every state that occurs, and what the failed ones failed by."""
+    on = console()
+    print_status(on, progress(failures={"timeout": 3, "http_500": 2}))
+    text = " ".join(shown(on).split())
+    for part in (
+        "episodes 325 of 1,000",
+        "target_failed 5",
+        "failed by timeout 3",
+        "failed by http_500 2",
+        "left 2:15",
+    ):
+        assert part in text
+
+
+def test_hostile_text_is_shown_as_text() -> None:
+    """Escape sequences, markup and direction marks in a name or a message reach the terminal as visible characters."""
+    on = console(200)
+    print_conversation(on, Conversation(HOSTILE, [Message(Role.TARGET, HOSTILE)], HOSTILE))
+    print_rankings(on, [ranking(HOSTILE)])
+    on.print(
+        screen(
+            Snapshot(progress(), [ranking(HOSTILE)], [], Conversation("k", [Message(Role.USER, HOSTILE)], HOSTILE)), 24
+        )
+    )
+    text = shown(on)
+    assert "[bold]markup[/bold]" in text
+    assert "\\x1b[31mred" in text
+    assert not set(text) & set("\x1b\x07\x00\u202e")
+
+
+@given(st.text())
+def test_nothing_unprintable_ever_gets_through(text: str) -> None:
+    """Whatever a model writes, what is printed is printable."""
+    assert plain(text).plain.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (65, "1:05"), (3600, "1:00:00"), (90_061, "25:01:01")]
+)
+def test_durations_read_as_people_write_them(seconds: float, text: str) -> None:
+    """Seconds, minutes, hours."""
+    assert duration(seconds) == text
