@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from conflictscope import __version__, pipeline, views
 from conflictscope.errors import ConflictScopeError, InputError
-from conflictscope.library import find, load_library, load_value_set
+from conflictscope.library import find, library_counts, load_library, load_value_set
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
 from conflictscope.pipeline import RunResult, Sweep, Viewer
@@ -127,7 +128,7 @@ def demo(
         )
     result = asyncio.run(work())
     rankings = asyncio.run(pipeline.rank(result.folder))
-    _finish(result, rankings, f"conflictscope run demo --set seed={seed}", runs_dir, as_json, _truths(sweep, rankings))
+    _finish(result, rankings, _command(f"run demo --set seed={seed}"), runs_dir, as_json, _truths(sweep, rankings))
 
 
 @app.command()
@@ -153,7 +154,7 @@ def run(
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
     result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json)))
     rankings = asyncio.run(pipeline.rank(result.folder))
-    resume = " ".join(["conflictscope run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings or [])])
+    resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings or [])]))
     _finish(result, rankings, resume + (f" --name {name}" if name else ""), runs_dir, as_json)
 
 
@@ -227,7 +228,7 @@ def import_(
         _print_json({"run": folder.name, "outcomes": count})
     else:
         _out.print(
-            plain(f"{count:,} outcomes imported. Next: conflictscope rank {name}{_runs_option(runs_dir)}"),
+            plain(f"{count:,} outcomes imported. Next: {_command(f'rank {name}{_runs_option(runs_dir)}')}"),
             soft_wrap=True,
         )
 
@@ -271,6 +272,22 @@ def scenarios_check(
         _print_json({"scenarios": len(scenarios), "pairs": len(pairs), "passing": passing})
     else:
         _out.print(f"ok: {len(scenarios):,} scenarios, {len(pairs):,} pairs of values")
+
+
+@scenarios_app.command("stats")
+def scenarios_stats(
+    file: Annotated[str, typer.Argument(help="A library (.jsonl, .yaml, .toml, .json), or a built-in name.")],
+    as_json: Json = False,
+) -> None:
+    """What a library is made of: scenarios by pair of values and by template.
+
+    Example: [bold]conflictscope scenarios stats hhh[/bold]
+    """
+    counts = library_counts(load_library(find("libraries", file, Path.cwd())))
+    if as_json:
+        _print_json(counts)
+    else:
+        views.print_library(_out, counts)
 
 
 @scenarios_app.command("import")
@@ -365,7 +382,7 @@ def _finish(
         views.print_rankings(_out, rankings, truths)
         views.print_status(_out, progress)
         _out.print()
-        _out.print(plain(f"See it again: conflictscope rank {progress.run}{_runs_option(runs_dir)}"), soft_wrap=True)
+        _out.print(plain(f"See it again: {_command(f'rank {progress.run}{_runs_option(runs_dir)}')}"), soft_wrap=True)
     for text in _farewell(result, resume):
         _err.print(plain(text), soft_wrap=True)
     raise typer.Exit(result.exit_code)
@@ -427,6 +444,16 @@ def _verdict(state: str, where: str) -> Verdict:
         return Verdict(state)
     except ValueError:
         raise InputError(f"{where}: expected one of {', '.join(v.value for v in Verdict)}, got {state!r}") from None
+
+
+def _command(rest: str) -> str:
+    """A command of ours as this user can type it: the script may lie in a virtual environment that is not active."""
+    script = shutil.which("conflictscope")
+    if script is not None and Path(script).parent.samefile(Path(sys.executable).parent):
+        return f"conflictscope {rest}"
+    here = Path(sys.executable)
+    python = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    return f"{_quoted(str(python))} -m conflictscope {rest}"
 
 
 def _runs_option(runs_dir: Path) -> str:

@@ -265,9 +265,18 @@ def test_checks_say_ok_and_how_much(tmp_path: Path) -> None:
     assert json.loads(checked.stdout) == {"scenarios": 30, "pairs": 3, "passing": 30}
 
 
+def test_stats_say_what_a_library_is_made_of(tmp_path: Path) -> None:
+    """Scenarios, situations, pairs and templates of the built-in library, for people and for machines."""
+    counts = json.loads(conflictscope("scenarios", "stats", "hhh", "--json", cwd=tmp_path).stdout)
+    assert (counts["scenarios"], counts["situations"], counts["passing"]) == (30, 30, 30)
+    assert [pair["scenarios"] for pair in counts["pairs"]] == [10, 10, 10]
+    assert counts["templates"] == {"cc": 9, "cc_mild": 6, "coc": 9, "coc_mild": 6}
+    assert "harmlessness / honesty" in conflictscope("scenarios", "stats", "hhh", cwd=tmp_path).stdout
+
+
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     """--help of each command says what it does and shows how."""
     for command in (["demo"], ["run"], ["status"], ["rank"], ["import"], ["values", "check"], ["scenarios", "check"],
-                    ["scenarios", "import"]):  # fmt: skip
+                    ["scenarios", "stats"], ["scenarios", "import"]):  # fmt: skip
         assert "Example: conflictscope" in conflictscope(*command, "--help", cwd=tmp_path).stdout
     assert "conflictscope 0." in conflictscope("--version", cwd=tmp_path).stdout

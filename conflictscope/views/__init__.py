@@ -1,5 +1,5 @@
 """What people look at: made from snapshots and rankings, never from a running part."""
 
-from conflictscope.views.terminal import lines, live, print_conversation, print_rankings, print_status
+from conflictscope.views.terminal import lines, live, print_conversation, print_library, print_rankings, print_status
 
-__all__ = ["lines", "live", "print_conversation", "print_rankings", "print_status"]
+__all__ = ["lines", "live", "print_conversation", "print_library", "print_rankings", "print_status"]

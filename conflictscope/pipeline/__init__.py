@@ -1,0 +1,17 @@
+"""The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
+
+from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
+from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
+from conflictscope.pipeline.sweep import Sweep, load_sweep
+
+__all__ = [
+    "RunResult",
+    "Sweep",
+    "Viewer",
+    "import_outcomes",
+    "load_sweep",
+    "rank",
+    "remove_demo",
+    "run_sweep",
+    "status",
+]

@@ -1,0 +1,64 @@
+"""What is done with runs that exist, and runs made of recorded outcomes."""
+
+from __future__ import annotations
+
+import shutil
+
+from conflictscope.errors import InputError
+from conflictscope.monitor import Monitor
+from conflictscope.pipeline.running import versions
+from conflictscope.pipeline.sweep import Sweep
+from conflictscope.ports import EpisodeRecord
+from conflictscope.ranking import rank_log
+from conflictscope.rating import Ranking
+from conflictscope.runfolder import RunFolder
+from conflictscope.snapshot import Snapshot
+from conflictscope.store import RunReader, RunWriter
+from conflictscope.tables import OutcomeTable
+
+
+async def status(folder: RunFolder) -> Snapshot:
+    """Where a run stands."""
+    async with RunReader.open(folder.database) as reader:
+        return await Monitor(reader, folder).snapshot(failures=True)
+
+
+async def rank(folder: RunFolder) -> list[Ranking]:
+    """The TrueSkill ranking of each group."""
+    async with RunReader.open(folder.database) as reader:
+        return await rank_log(reader)
+
+
+async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:
+    """Make a run of recorded outcomes; returns how many. Raises InputError, and then there is no such run.
+
+    It is made in a folder beside, and moved into place when it is whole.
+    """
+    if folder.path.exists():
+        raise InputError("exists: choose another --name", path=folder.path)
+    values: set[str] = set()
+    count = 0
+    for outcome in table.outcomes():  # all of it is read and checked before anything is written
+        values.update((outcome.value_a, outcome.value_b))
+        count += 1
+    with folder.in_the_making() as making:
+        async with RunWriter.open(making.database) as writer:
+            await writer.begin(
+                {"kind": "import", "name": folder.name, "source": str(table.path.absolute()), "versions": versions()},
+                sorted(values),
+            )
+            for outcome in table.outcomes():
+                await writer.record_episode(EpisodeRecord(outcome, 0, (), (), None, 0.0))
+    return count
+
+
+async def remove_demo(folder: RunFolder, demo: Sweep) -> None:
+    """Delete the run that a former demo left, so that a demo starts afresh. Raises InputError for any other run."""
+    if not folder.exists:
+        return
+    async with RunReader.open(folder.database) as reader:
+        meta = await reader.meta()
+    if meta and meta.get("source") != demo.source:
+        raise InputError("holds a run that is not the demo's: choose another --runs-dir", path=folder.path)
+    with folder.locked():
+        shutil.rmtree(folder.path)

@@ -1,0 +1,129 @@
+"""A sweep file with everything that it names, loaded and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from conflictscope import agents
+from conflictscope.config import PLANTED, SweepConfig, builtin_or_path, parse_sweep
+from conflictscope.documents import read_document
+from conflictscope.errors import InputError
+from conflictscope.library import find, load_library, load_value_set
+from conflictscope.outcome import Group
+from conflictscope.planted import PlantedWorld, parse_world
+from conflictscope.scenario import Scenario
+from conflictscope.values import ValueSet
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file with everything that it names, loaded and checked."""
+
+    config: SweepConfig
+    source: str
+    base: Path
+    value_set: ValueSet
+    scenarios: Sequence[Scenario]
+    left_out: int
+    world: PlantedWorld | None
+
+    @property
+    def groups(self) -> list[Group]:
+        """What rankings will be made for: targets x modes x (no steering, then each steering)."""
+        steerings = [None, *(steering.name for steering in self.config.steering)]
+        return [
+            Group(target.label, mode, steering)
+            for target in self.config.targets
+            for mode in self.config.modes
+            for steering in steerings
+        ]
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must share with the run that it resumes; limits and providers may change."""
+        config = self.config.identity()
+        return {
+            **{key: value for key, value in config.items() if key not in ("value_set", "scenarios", "world")},
+            "value_set": _digest(self.value_set.model_dump(mode="json")),
+            "scenarios": _digest([scenario.to_json() for scenario in self.scenarios]),
+            "world": _digest(self.world.model_dump(mode="json")) if self.world else None,
+            "prompts": [prompt.version for prompt in agents.all_prompts()],
+        }
+
+    def as_executed(self) -> str:
+        """The sweep file with overrides applied, defaults spelled out and paths made absolute."""
+        data = self.config.model_dump(mode="json", exclude_none=True)
+        for key in ("value_set", "scenarios", "world"):
+            path = builtin_or_path(data[key], self.base) if key in data else None
+            if path is not None:
+                data[key] = str(path)
+        return f"# As executed, from {self.source}; agents are imported from {self.base}\n\n{tomli_w.dumps(data)}"
+
+    def stated_ranking(self, group: Group) -> tuple[str, ...]:
+        """The ranking that a group's steering states; empty for none."""
+        return next((s.ranking for s in self.config.steering if s.name == group.steering), ())
+
+    def truth(self, group: Group) -> list[str] | None:
+        """The planted order of the values in a group, best first; None for a target that is not planted."""
+        model = next(t.model for t in self.config.targets if t.label == group.target)
+        if self.world is None or model is None or not model.startswith(PLANTED):
+            return None
+        return self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, self.stated_ranking(group))
+
+
+def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> Sweep:
+    """A sweep from a file or a built-in name, with everything that it refers to. Raises InputError; writes nothing."""
+    path = find("sweeps", reference, Path.cwd())
+    document = read_document(path)
+    config = parse_sweep(document, [*overrides, *([f'name="{name}"'] if name else [])])
+    base = path.parent
+    value_set = load_value_set(find("values", config.value_set, base))
+    for number, steering in enumerate(config.steering):
+        for value in steering.ranking:
+            if value not in value_set.names:
+                raise InputError(
+                    f"steering[{number}].ranking: {value!r} is not in the value set {value_set.name!r} "
+                    f"({', '.join(value_set.names)})",
+                    path=path,
+                    line=document.line(["steering", number, "ranking"]),
+                )
+    scenarios = load_library(find("libraries", config.scenarios, base), value_set)
+    passing = [scenario for scenario in scenarios if scenario.passes]
+    if not passing:
+        raise InputError("no scenario of the library passes its checks", path=path, line=document.line(["scenarios"]))
+    world = None
+    if config.world is not None:
+        world = parse_world(read_document(find("worlds", config.world, base)))
+        try:
+            _check_world(world, config, passing)
+        except InputError as error:
+            raise InputError(str(error), path=path, line=document.line(["world"])) from None
+    source = str(path) if builtin_or_path(reference, base) else f"built in: {reference}"
+    return Sweep(config, source, base, value_set, passing, len(scenarios) - len(passing), world)
+
+
+def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[Scenario]) -> None:
+    """Every planted model plays its own part, and every planted target has a utility for each value that it will meet."""
+    needed = {value for scenario in scenarios for value in scenario.pair}
+    roles = [
+        *((t.model, None) for t in config.targets),
+        *((s.model, "user") for s in config.speakers()[len(config.targets) :]),
+    ]
+    roles += [(model, "judge") for model in config.judge.models] if config.judge else []
+    for model, role in roles:
+        if model is None or not model.startswith(PLANTED):
+            continue
+        if role is None:
+            world.check_target(model.removeprefix(PLANTED), needed)
+        elif model != PLANTED + role:
+            raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is '{PLANTED}{role}'")
+
+
+def _digest(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
