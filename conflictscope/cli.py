@@ -123,8 +123,7 @@ def demo(
     if not as_json:
         _out.print(
             f"{len(sweep.scenarios)} scenarios, {len(sweep.config.targets)} planted targets, {len(sweep.groups)} rankings. "
-            "All models are offline stand-ins whose priorities are known.\n",
-            soft_wrap=True,
+            "All models are offline stand-ins whose priorities are known.\n"
         )
     result = asyncio.run(work())
     rankings = asyncio.run(pipeline.rank(result.folder))

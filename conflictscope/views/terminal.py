@@ -57,7 +57,7 @@ def screen(snapshot: Snapshot, height: int) -> RenderableType:
     progress = snapshot.progress
     head: list[RenderableType] = [
         plain(f"{progress.run}  {_headline(progress)}", "bold"),
-        ProgressBar(total=progress.planned or 1, completed=progress.done, width=None),
+        Padding(ProgressBar(total=progress.planned or 1, completed=progress.done), 0),  # the bar alone ends no line
         plain(_verdicts(progress)),
     ]
     tail = [_recent_line(outcome) for outcome in snapshot.recent[:3]]

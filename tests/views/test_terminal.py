@@ -70,6 +70,7 @@ def test_a_screen_tells_how_far_and_what_came_last() -> None:
     """Episodes, rate, time left, cost, states, rankings, the latest episodes and a conversation."""
     on = console(120, 40)
     on.print(screen(snapshot(), 40))
+    assert shown(on).splitlines()[2].rstrip() == "a 300  tie 20  target_failed 5"
     for part in ("325/1,000 (32%)", "5.0/s", "1:05", "2:15 left", "1,234 calls", "$1.5000", "tie 20", "target_failed 5",
                  "t0 / open_ended", "1.  value0", "s1  value1", "Hello there", "value0 over value1"):  # fmt: skip
         assert part in shown(on)
