@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
@@ -87,9 +88,9 @@ class PlantedModel(Model):
             finish_reason="stop",
         )
 
+    @abstractmethod
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
         """The reply to a conversation whose texts alternate between the other side (first, last) and this one."""
-        raise NotImplementedError
 
 
 class _Draw:
