@@ -45,6 +45,8 @@ def taus(data: Path, runs_dir: Path) -> dict[str, tuple[float, int, int]]:
 
 def main() -> None:
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2] / "shared" / "data" / "litmus_values"
+    if not data.is_dir():
+        sys.exit(f"the recorded choices are not there: {data}. Name their folder: python -m benchmarks.litmus FOLDER")
     with tempfile.TemporaryDirectory() as runs_dir:
         found = taus(data, Path(runs_dir))
     for model, (tau, outcomes, pairs) in sorted(found.items(), key=lambda item: -item[1][0]):

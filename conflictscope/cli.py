@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 import os
 import shlex
@@ -70,6 +72,9 @@ _RUNS = Path("runs")
 
 def main() -> NoReturn:
     """Entry point: every error of ours is one message and exit code 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our signs shows "?" instead of failing
     try:
         app()
     except ConflictScopeError as error:
@@ -81,6 +86,12 @@ def main() -> NoReturn:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _err.print(plain(f"error: the output cannot be written: {error.strerror}"))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -127,7 +138,8 @@ def demo(
         )
     result = asyncio.run(work())
     rankings = asyncio.run(pipeline.rank(result.folder))
-    _finish(result, rankings, _command(f"run demo --set seed={seed}"), runs_dir, as_json, _truths(sweep, rankings))
+    resume = _command(f"run demo --set seed={seed}")
+    _finish(result, rankings, resume, runs_dir, as_json, _truths(sweep, rankings), repeatable=True)
 
 
 @app.command()
@@ -154,7 +166,8 @@ def run(
     result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json)))
     rankings = asyncio.run(pipeline.rank(result.folder))
     resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings or [])]))
-    _finish(result, rankings, resume + (f" --name {name}" if name else ""), runs_dir, as_json)
+    resume += f" --name {name}" if name else ""
+    _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
 
 @app.command()
@@ -365,18 +378,20 @@ def _finish(
     resume: str,
     runs_dir: Path,
     as_json: bool,
-    truths: Mapping[str, Sequence[str]] | None = None,
+    truths: Mapping[str, Sequence[str]],
+    *,
+    repeatable: bool = False,
 ) -> NoReturn:
-    """Show how a run ended and what it found, and exit."""
+    """Show how a run ended and what it found, and exit. repeatable: without times in the JSON document."""
     progress = result.snapshot.progress
     resume += _runs_option(runs_dir)
     if as_json:
         document = _ranking_json(result.folder, Method.TRUESKILL, rankings, truths)
-        if truths is None:
+        if not repeatable:
             document["status"] = progress.to_json()
         _print_json(document)
     else:
-        if truths is not None and result.snapshot.conversation is not None:
+        if truths and result.snapshot.conversation is not None:
             views.print_conversation(_out, result.snapshot.conversation)
         views.print_rankings(_out, rankings, truths)
         views.print_status(_out, progress)
@@ -403,7 +418,7 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
         case 2:
             return [f"error: {result.message}", "What was finished is kept. Mend it and resume with:", f"  {resume}"]
         case 3:
-            return [f"Stopped by a limit: {result.message}.", "Raise it and resume with:", f"  {resume}"]
+            return [f"Stopped by a limit: {result.message}.", "To go on, raise it and resume with:", f"  {resume}"]
         case _:
             return ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
 

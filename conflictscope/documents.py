@@ -165,6 +165,9 @@ def parse(document: Document, model: type[T], data: Any = _WHOLE, at: Key = ()) 
 
 def _explain(document: Document, model: type[BaseModel], error: ValidationError, at: Key) -> Iterator[str]:
     details = error.errors(include_url=False, include_context=True)
+    # A list that is too short only because its items are bad is no second problem.
+    inner = {tuple(detail["loc"][:-1]) for detail in details} | {tuple(detail["loc"][:-2]) for detail in details}
+    details = [detail for detail in details if detail["type"] != "too_short" or tuple(detail["loc"]) not in inner]
     for detail in details[:MOST_ERRORS]:
         key = [*at, *(part for part in detail["loc"] if part != "[key]")]
         line = document.line(key)
@@ -188,6 +191,17 @@ def explain(detail: ErrorDetails, model: type[BaseModel], at: Key = ()) -> str:
             came = repr(detail["input"])
             told = f"expected keys and values, got {came if len(came) <= 80 else came[:77] + '...'}"
             return f"{key}: {told}" if key else told
+        case "tuple_type" | "list_type":
+            came = detail["input"]
+            section = isinstance(came, dict)
+            return f"{key}: expected " + (
+                f"[[{key}]], a section for each, got [{key}]" if section else f"a list in brackets, got {came!r}"
+            )
+        case "string_pattern_mismatch":
+            allowed = detail["ctx"]["pattern"]
+            return (
+                f"{key}: not a name: got {detail['input']!r}, allowed are letters, digits and a few signs ({allowed})"
+            )
         case "missing":
             return f"missing key {key!r}"
         case "value_error":

@@ -36,11 +36,13 @@ def find(kind: Kind, reference: str, base: Path) -> Path:
     path = builtin_or_path(reference, base)
     if path is not None:
         if not path.is_file():
-            raise InputError("no such file", path=path)
+            raise InputError("is a folder, expected a file" if path.is_dir() else "no such file", path=path)
         return path
     for built_in in (data_folder() / kind).iterdir():
         if built_in.stem == reference:
             return built_in
+    if reference and (base / reference).is_dir():
+        raise InputError("is a folder, expected a file", path=base / reference)
     names = builtin_names(kind)
     near = difflib.get_close_matches(reference, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"built in: {', '.join(names)}"

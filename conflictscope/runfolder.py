@@ -38,7 +38,7 @@ class RunFolder:
     @classmethod
     def find(cls, run: str, runs_dir: Path) -> RunFolder:
         """The folder of a run that exists: a name under `runs_dir`, or a path. Raises InputError."""
-        for path in (runs_dir / run, Path(run)):
+        for path in (runs_dir / run, Path(run), *([Path(run).parent] if Path(run).name == "run.db" else [])):
             if (path / "run.db").is_file():
                 return cls(path)
         there = sorted(entry.parent.name for entry in runs_dir.glob("*/run.db")) if runs_dir.is_dir() else []

@@ -76,7 +76,7 @@ class Progress:
 class Conversation:
     """What was said in one episode, and what the judge made of it, in words."""
 
-    key: str
+    title: str
     transcript: Sequence[Message]
     conclusion: str
 

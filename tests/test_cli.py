@@ -157,7 +157,7 @@ def test_a_name_that_exists_with_other_settings_is_refused(tmp_path: Path) -> No
         (["run", "dmo"], "did you mean 'demo'?"),
         (["run", "sweep.toml", "--set", "seed"], "--set takes key=value"),
         (["run", "sweep.toml", "--set", "seed.x=1"], "--set seed.x: seed is a int, not a section"),
-        (["run", "sweep.toml", "--name", "../up"], "name: String should match pattern"),
+        (["run", "sweep.toml", "--name", "../up"], "a run's name is letters, digits, dots, dashes and underscores"),
         (["import", "no.csv", "--name", "x"], "no.csv: no such file"),
         (["import", "sweep.toml", "--name", "x", "--column", "target"], "--column takes LEFT=RIGHT, got 'target'"),
         (["import", "sweep.toml", "--name", "x", "--verdict", "yes=win"], "expected one of a, b, tie"),

@@ -71,7 +71,7 @@ def test_a_path_that_leads_nowhere_is_told_whole(tmp_path: Path) -> None:
     """A missing file is named with its folder, and a folder is no file."""
     with pytest.raises(InputError, match=rf"^{tmp_path}/mine\.toml: no such file$"):
         find("values", "mine.toml", tmp_path)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="is a folder, expected a file"):
         find("values", "./", tmp_path)
 
 

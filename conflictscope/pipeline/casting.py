@@ -105,7 +105,7 @@ def _build_model(name: str, sweep: Sweep, lexicon: Lexicon) -> Model:
         return infer_model(name, provider)
     except (UserError, OpenAIError, AnthropicError, ValueError, ImportError, TypeError) as error:
         first_sentence = str(error).partition(". ")[0]
-        raise InputError(f"model {name!r} cannot be used: {first_sentence}") from None
+        raise InputError(f"model {name!r} cannot be used: {first_sentence} (planted models need no key)") from None
 
 
 def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:

@@ -55,7 +55,10 @@ async def run_sweep(sweep: Sweep, runs_dir: Path, viewer: Viewer | None = None) 
     anything is written where the run cannot start, StoreError where it can no longer be written.
     """
     folder = RunFolder.named(sweep.config.name, runs_dir)
-    models, loaded = build_models(sweep)
+    try:
+        models, loaded = build_models(sweep)
+    except InputError as error:
+        raise InputError(str(error), path=sweep.source) from None
     plan = Plan(sweep.scenarios, sweep.groups, sweep.config.repeats, sweep.config.seed)
     await _check_resumable(folder, sweep)
     folder.create()

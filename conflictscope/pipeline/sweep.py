@@ -81,7 +81,9 @@ def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | Non
     """A sweep from a file or a built-in name, with everything that it refers to. Raises InputError; writes nothing."""
     path = find("sweeps", reference, Path.cwd())
     document = read_document(path)
-    config = parse_sweep(document, [*overrides, *([f'name="{name}"'] if name else [])])
+    config = parse_sweep(document, overrides)
+    if name is not None:
+        config = config.model_copy(update={"name": name})
     base = path.parent
     value_set = load_value_set(find("values", config.value_set, base))
     for number, steering in enumerate(config.steering):

@@ -115,13 +115,16 @@ class RunReader:
 
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
-        query = """SELECT e.key, e.transcript, e.verdict, e.value_a, e.value_b, e.failure, (
-                       SELECT reasoning FROM judgements WHERE episode_seq = e.seq ORDER BY number DESC LIMIT 1
-                   ) FROM episodes e WHERE e.seq = ?"""
-        key, transcript, verdict, value_a, value_b, failure, reasoning = (await self._rows(query, (seq,)))[0]
+        query = """SELECT g.target, g.mode, g.steering, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,
+                   e.failure, (SELECT reasoning FROM judgements WHERE episode_seq = e.seq ORDER BY number DESC LIMIT 1)
+                   FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq = ?"""
+        target, mode, steering, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
+            await self._rows(query, (seq,))
+        )[0]
         messages = [Message(Role(item["role"]), item["text"]) for item in json.loads(transcript)]
         found = {"a": f"{value_a} over {value_b}", "b": f"{value_b} over {value_a}"}.get(verdict, verdict)
-        return Conversation(key, messages, f"{found}. {reasoning or failure or ''}".strip())
+        title = f"{Group(target, Mode(mode), steering)}, scenario {scenario_id}"
+        return Conversation(title, messages, f"{found}. {reasoning or failure or ''}".strip())
 
     async def call_totals(self, after: int = 0) -> CallTotals:
         """Sums over the call journal after row `after`."""

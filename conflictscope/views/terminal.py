@@ -22,6 +22,8 @@ from conflictscope.views.text import duration, plain
 _REFRESH_S = 0.25
 _LINE_EVERY_S = 3.0
 _BAR_WIDTH = 25
+_WIDTH_FOR_BARS = 62
+_WIDTH_OF_INTERVALS = 18
 _STYLES = {True: "green", False: "yellow"}
 
 TakeSnapshot = Callable[[], Awaitable[Snapshot]]
@@ -34,7 +36,7 @@ async def live(take: TakeSnapshot, console: Console) -> None:
     """Redraw a run four times a second until cancelled."""
     with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as display:
         while True:
-            display.update(screen(await take(), console.height), refresh=True)
+            display.update(screen(await take(), console.height, console.width), refresh=True)
             await asyncio.sleep(_REFRESH_S)
 
 
@@ -49,16 +51,18 @@ def line(snapshot: Snapshot) -> Text:
     """A run in one line."""
     progress = snapshot.progress
     leaders = "; ".join(f"{ranking.group}: {' > '.join(ranking.order[:4])}" for ranking in snapshot.rankings[:3])
+    if len(snapshot.rankings) > 3:
+        leaders += f"; and {len(snapshot.rankings) - 3} more"
     return plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {_verdicts(progress)} | {leaders}")
 
 
-def screen(snapshot: Snapshot, height: int) -> RenderableType:
+def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
     """A run on one screen: progress, states, rankings as far as they fit, the latest episodes."""
     progress = snapshot.progress
     head: list[RenderableType] = [
-        plain(f"{progress.run}  {_headline(progress)}", "bold"),
+        _one_line(plain(f"{progress.run}  {_headline(progress)}", "bold")),
         Padding(ProgressBar(total=progress.planned or 1, completed=progress.done), 0),  # the bar alone ends no line
-        plain(_verdicts(progress)),
+        _one_line(plain(_verdicts(progress))),
     ]
     tail = [_recent_line(outcome) for outcome in snapshot.recent[:3]]
     if snapshot.conversation is not None:
@@ -68,9 +72,9 @@ def screen(snapshot: Snapshot, height: int) -> RenderableType:
     for number, ranking in enumerate(snapshot.rankings):
         room -= len(ranking.ratings) + 1
         if room < 0:
-            rankings.append(plain(f"... and {len(snapshot.rankings) - number} more rankings", "dim"))
+            rankings.append(plain(f"... and {len(snapshot.rankings) - number} more", "dim"))
             break
-        rankings.append(_ranking_table(ranking, intervals=False))
+        rankings.append(_ranking_table(ranking, width, intervals=False))
     return Group(*head, *rankings, *tail)
 
 
@@ -104,14 +108,17 @@ def _conversation_lines(conversation: Conversation) -> list[Text]:
 
 
 def _cut(who: str, text: str) -> Text:
-    line = plain(f"{who:>6}  ", "bold").append_text(plain(" ".join(text.split()), "not bold"))
-    line.no_wrap, line.overflow = True, "ellipsis"
-    return line
+    return _one_line(plain(f"{who:>6}  ", "bold").append_text(plain(" ".join(text.split()), "not bold")))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def print_conversation(console: Console, conversation: Conversation) -> None:
     """One conversation in full, with what the judge made of it."""
-    console.print(plain(f"One of the conversations ({conversation.key}):", "bold"))
+    console.print(plain(f"One of the conversations ({conversation.title}):", "bold"))
     for message in conversation.transcript:
         console.print(plain(f"{message.role.value}:", "bold"))
         for text in message.text.split("\n"):
@@ -134,7 +141,7 @@ def print_rankings(
     if not rankings:
         console.print("No outcome yet, so nothing to rank.")
     for ranking in rankings:
-        console.print(_ranking_table(ranking))
+        console.print(_ranking_table(ranking, console.width))
         if truths is not None and (truth := truths.get(str(ranking.group))) is not None:
             same = list(truth) == ranking.order
             mark = "equals the ranking" if same else "DIFFERS from the ranking"
@@ -151,25 +158,30 @@ def print_rankings(
 _MOST_PAIRS = 12
 
 
-def _ranking_table(ranking: Ranking, *, intervals: bool = True) -> RenderableType:
-    """One ranking: a line for its group, a line a value. intervals: also as numbers, not only as bars."""
+def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> RenderableType:
+    """One ranking: a line for its group, a line a value. intervals: also as numbers, not only as bars.
+
+    Where the terminal is narrow, the bars go first, then the intervals; rank, value and utility stay.
+    """
+    bars = width >= _WIDTH_FOR_BARS + (_WIDTH_OF_INTERVALS if intervals else 0)
+    intervals = intervals and width >= _WIDTH_OF_INTERVALS + 34
     settled = "settled" if ranking.converged else "not settled yet"
     title = plain(f"{ranking.group}", "bold").append_text(plain(f"  {ranking.outcomes:,} outcomes, {settled}", "dim"))
-    title.no_wrap, title.overflow = True, "ellipsis"
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     table.add_column(justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
     table.add_column(justify="right")
     if intervals:
         table.add_column(style="dim", no_wrap=True)
-    table.add_column(no_wrap=True)
+    if bars:
+        table.add_column(no_wrap=True)
     low = min((rating.low for rating in ranking.ratings.values()), default=0.0)
     high = max((rating.high for rating in ranking.ratings.values()), default=1.0)
     for rank, (value, rating) in enumerate(ranking.ratings.items(), start=1):
-        bar = _bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))
-        interval = [f"[{rating.low:+.2f}, {rating.high:+.2f}]"] if intervals else []
-        table.add_row(f"{rank}.", plain(value), f"{rating.mu:+.2f}", *map(Text, interval), bar)
-    return Group(title, Padding(table, (0, 0, 0, 2)))
+        interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
+        bar = [_bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))] if bars else []
+        table.add_row(f"{rank}.", plain(value), f"{rating.mu:+.2f}", *interval, *bar)
+    return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
 
 def _bar(low: float, middle: float, high: float) -> Text:

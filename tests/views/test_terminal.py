@@ -59,17 +59,17 @@ def snapshot(rankings: int = 2, **changes: object) -> Snapshot:
 def test_a_screen_fits_its_terminal(width: int, height: int) -> None:
     """Progress, states and as many rankings as there is room for; never more lines or columns than the terminal has."""
     on = console(width, height)
-    on.print(screen(snapshot(rankings=30), height))
+    on.print(screen(snapshot(rankings=30), height, width))
     lines = shown(on).splitlines()
     assert len(lines) < height
     assert max(map(len, lines)) <= width
-    assert any("more rankings" in text for text in lines)
+    assert any("more" in text for text in lines)
 
 
 def test_a_screen_tells_how_far_and_what_came_last() -> None:
     """Episodes, rate, time left, cost, states, rankings, the latest episodes and a conversation."""
     on = console(120, 40)
-    on.print(screen(snapshot(), 40))
+    on.print(screen(snapshot(), 40, 120))
     assert shown(on).splitlines()[2].rstrip() == "a 300  tie 20  target_failed 5"
     for part in ("325/1,000 (32%)", "5.0/s", "1:05", "2:15 left", "1,234 calls", "$1.5000", "tie 20", "target_failed 5",
                  "t0 / open_ended", "1.  value0", "s1  value1", "Hello there", "value0 over value1"):  # fmt: skip
@@ -79,7 +79,7 @@ def test_a_screen_tells_how_far_and_what_came_last() -> None:
 def test_unknown_prices_are_told_not_counted_as_free() -> None:
     """Calls without a known price are named beside the cost."""
     on = console(160)
-    on.print(screen(snapshot(unpriced_calls=7), 24))
+    on.print(screen(snapshot(unpriced_calls=7), 24, 160))
     print_status(on, progress(unpriced_calls=7))
     assert "+ 7 unpriced calls" in shown(on)
     assert "7 calls of unknown price" in shown(on)
@@ -115,6 +115,17 @@ def test_a_truth_that_differs_is_not_hidden() -> None:
     assert "DIFFERS from the ranking" in shown(on)
 
 
+@pytest.mark.parametrize("width", [34, 50, 60, 80])
+def test_a_narrow_terminal_keeps_rank_value_and_utility(width: int) -> None:
+    """Bars give way first, then intervals; who leads, and by how much, is always there."""
+    on = console(width)
+    print_rankings(on, [ranking()])
+    lines = [text.split() for text in shown(on).splitlines()]
+    assert ["1.", "value0"] in [words[:2] for words in lines]
+    utility = next(words[2] for words in lines if words[:2] == ["1.", "value0"])
+    assert float(utility) > 0
+
+
 def test_no_outcome_is_told_in_words() -> None:
     """A run without outcomes has nothing to rank, and says so."""
     on = console()
@@ -144,7 +155,9 @@ def test_hostile_text_is_shown_as_text() -> None:
     print_rankings(on, [ranking(HOSTILE)])
     on.print(
         screen(
-            Snapshot(progress(), [ranking(HOSTILE)], [], Conversation("k", [Message(Role.USER, HOSTILE)], HOSTILE)), 24
+            Snapshot(progress(), [ranking(HOSTILE)], [], Conversation("k", [Message(Role.USER, HOSTILE)], HOSTILE)),
+            24,
+            200,
         )
     )
     text = shown(on)
