@@ -128,10 +128,10 @@ class RunReader:
 
     async def call_totals(self, after: int = 0) -> CallTotals:
         """Sums over the call journal after row `after`."""
-        query = """SELECT coalesce(max(seq), ?1), count(*), count(failure), coalesce(sum(input_tokens), 0),
+        query = """SELECT coalesce(max(seq), :after), count(*), count(failure), coalesce(sum(input_tokens), 0),
                    coalesce(sum(output_tokens), 0), coalesce(sum(cost_usd), 0.0),
-                   coalesce(sum(cost_usd IS NULL AND failure IS NULL), 0) FROM calls WHERE seq > ?1"""
-        return CallTotals(*(await self._rows(query, (after,)))[0])
+                   coalesce(sum(cost_usd IS NULL AND failure IS NULL), 0) FROM calls WHERE seq > :after"""
+        return CallTotals(*(await self._rows(query, {"after": after}))[0])
 
     async def failures(self) -> Mapping[str, int]:
         """Failed episodes by kind."""
@@ -142,7 +142,7 @@ class RunReader:
             kinds[kind] = kinds.get(kind, 0) + count
         return kinds
 
-    async def _rows(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    async def _rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return list(await self._connection.execute_fetchall(query, parameters))
 
 
