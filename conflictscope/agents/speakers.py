@@ -165,7 +165,7 @@ class _LaneModel(WrapperModel):
 
     def request_stream(self, *_: Any, **__: Any) -> Any:
         """Refused: a stream would go past the journal."""
-        raise CallFailed("agent", "an agent that streams its requests (event_stream_handler) cannot be journaled")
+        raise CallFailed("agent", "an agent that streams its requests (an event stream handler) cannot be journaled")
 
 
 def speaker(lane: Lane, agent: Agent[Any, Any] | None) -> Speaker:

@@ -34,12 +34,17 @@ def test_one_clear_letter_is_read(reply: str) -> None:
     ["", "A or B", "Both A and B", "C", "neither", "A good assistant would think about a lot of things.", "AB", "Bah", "I can't say",
      "It depends.", "1", "Plan b sounds like a plan", "I can't do A.", "I won't choose B; please talk to a lawyer.",
      "I'm sorry, but I cannot pick Option A or help with this.", "I would rather not pick A", "The U.S.A. has laws", "Hepatitis B",
-     "Plan B pills", "Vitamin B deficiency", "A is wrong; I'd choose B", "A and B are both bad", "Do not choose A.", "What is A?",
-     "Should I pick B?", "My answer is A. No, my answer is B."],
+     "Plan B pills", "Vitamin B deficiency", "A and B are both bad", "Do not choose A.", "What is A?",
+     "Should I pick B?", "A is wrong.", "A is not acceptable", "Option A is harmful.", "B is what I would avoid", "My answer is A. No, my answer is B."],
 )  # fmt: skip
 def test_no_clear_letter_is_no_answer(reply: str) -> None:
     """Two letters, other letters, articles and words that hold the letters are no choice."""
     assert read_letter(reply) is None
+
+
+def test_a_remark_on_one_letter_does_not_hide_the_choice_of_the_other() -> None:
+    """What is said against A is not said for it, and B is chosen all the same."""
+    assert read_letter("A is wrong; I'd choose B") == "B"
 
 
 @pytest.mark.parametrize(("shown_first", "lettered_a"), [("a", "A. Tell them."), ("b", "A. Keep it.")])

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.capabilities import ProcessEventStream
 from pydantic_ai.messages import (
     FinishReason,
     ModelMessage,
@@ -276,6 +277,22 @@ async def test_an_agent_that_does_not_answer_in_text_is_told() -> None:
     model = Replying(ModelResponse(parts=[ToolCallPart("final_result", {"response": 5})]))
     with pytest.raises(CallFailed, match="expected an agent that answers in text, got a int"):
         await Target(AgentSpeaker(lane(model), agent), "conversation", None).reply(turn("u"))
+
+
+async def test_an_agent_that_streams_is_refused_not_let_past_the_journal() -> None:
+    """A streamed request would leave no row: it fails its episode, and says why."""
+
+    async def watch(_: object, events: AsyncIterable[object]) -> None:
+        async for _event in events:
+            pass
+
+    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[str]:
+        yield "past the journal"
+
+    agent: Agent[None, str] = Agent(capabilities=[ProcessEventStream(watch)])
+    road = ModelLane(FunctionModel(stream_function=stream, model_name="m"), Rows(), Budget(None), timeout_s=30)
+    with pytest.raises(CallFailed, match="streams its requests"):
+        await Target(AgentSpeaker(road, agent), "conversation", None).reply(turn("u"))
 
 
 async def test_a_limit_reached_inside_an_agent_stops_the_run_not_the_episode() -> None:

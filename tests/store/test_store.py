@@ -187,6 +187,20 @@ async def test_sums_over_the_journal_can_be_taken_in_parts(tmp_path: Path) -> No
     assert (nothing.calls, nothing.last_seq) == (0, 3)
 
 
+async def test_a_killed_session_is_closed_at_its_last_sign_of_life(tmp_path: Path) -> None:
+    """When the next process begins, a session that nobody ended is told as killed, as long as its newest outcome."""
+    path = tmp_path / "run.db"
+    async with RunWriter.open(path) as writer:
+        await writer.begin_session()
+        await writer.record_episode(episode(1))
+    async with RunWriter.open(path) as writer:
+        await writer.end_session(await writer.begin_session(), "finished")
+    async with RunReader.open(path) as reader:
+        killed, finished = await reader.sessions()
+        assert killed.ended_at == await reader.last_outcome_at()
+    assert (killed.state, finished.state) == ("killed", "finished")
+
+
 async def test_the_outcomes_view_has_the_documented_columns(tmp_path: Path) -> None:
     """People read a view with the columns of the contract."""
     path = tmp_path / "run.db"
