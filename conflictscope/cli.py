@@ -25,6 +25,7 @@ from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
 from conflictscope.pipeline import RunResult, Sweep, Viewer
 from conflictscope.rating import Ranking
+from conflictscope.redaction import redact
 from conflictscope.runfolder import RunFolder
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
 from conflictscope.views.text import plain
@@ -68,6 +69,7 @@ RunName = Annotated[
     str, typer.Argument(help="A run's name under the runs folder, or a path to its folder.", metavar="RUN")
 ]
 _RUNS = Path("runs")
+_MOST_LEFT = 10  # episodes that are listed in the terminal
 
 
 def main() -> NoReturn:
@@ -78,7 +80,7 @@ def main() -> NoReturn:
     try:
         app()
     except ConflictScopeError as error:
-        for number, text in enumerate(str(error).split("\n")):
+        for number, text in enumerate(redact(str(error)).split("\n")):
             _err.print(plain("" if number else "error: ", "bold red").append_text(plain(text)), soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -163,7 +165,7 @@ def run(
     loaded = pipeline.load_sweep(sweep, settings or [], name=name)
     if loaded.left_out:
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
-    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json)))
+    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell))
     rankings = asyncio.run(pipeline.rank(result.folder))
     resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings or [])]))
     resume += f" --name {name}" if name else ""
@@ -372,6 +374,10 @@ def _viewer(no_live: bool, as_json: bool) -> Viewer:
     return viewer
 
 
+def _tell(text: str) -> None:
+    _err.print(plain(text, "dim"), soft_wrap=True)
+
+
 def _finish(
     result: RunResult,
     rankings: Sequence[Ranking],
@@ -389,6 +395,7 @@ def _finish(
         document = _ranking_json(result.folder, Method.TRUESKILL, rankings, truths)
         if not repeatable:
             document["status"] = progress.to_json()
+            document["left"] = list(result.left)
         _print_json(document)
     else:
         if truths and result.snapshot.conversation is not None:
@@ -403,24 +410,30 @@ def _finish(
 
 
 def _farewell(result: RunResult, resume: str) -> list[str]:
-    """What to tell about an end that is not the good one: why, and how to go on."""
+    """What to tell about an end that is not the plain one: why, what is left, and how to go on."""
     progress = result.snapshot.progress
-    match result.exit_code:
-        case 0:
-            return []
-        case 1:
-            told = (
-                f"{progress.failed:,} of {progress.done:,} episodes failed, more than limits.failed_share allows "
-                f"({result.failed_share_allowed:.0%}). Kinds of failure are counted above; each one is in "
-                f"{result.folder.path / 'log.jsonl'}"
-            )
-            return [told]
-        case 2:
-            return [f"error: {result.message}", "What was finished is kept. Mend it and resume with:", f"  {resume}"]
-        case 3:
-            return [f"Stopped by a limit: {result.message}.", "To go on, raise it and resume with:", f"  {resume}"]
-        case _:
-            return ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
+    told: list[str] = []
+    if result.left:
+        shown = [f"  {key}" for key in result.left[:_MOST_LEFT]]
+        more = [f"  ... and {len(result.left) - _MOST_LEFT:,} more: see --json"] if len(result.left) > _MOST_LEFT else []
+        told += [f"{len(result.left):,} episodes are left:", *shown, *more]
+    match result.state:
+        case "enough":
+            told += [f"Ended early: {result.message}. To play the rest, resume with:", f"  {resume} --set limits.done_share=1"]
+        case "failed":
+            told += [f"error: {result.message}", "What was finished is kept. Mend it and resume with:", f"  {resume}"]
+        case "limit":
+            told += [f"Stopped by a limit: {result.message}.", "To go on, raise it and resume with:", f"  {resume}"]
+        case "interrupted":
+            told += ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
+    if progress.failed and result.state in ("finished", "enough"):
+        allowed = f", more than limits.failed_share allows ({result.failed_share_allowed:.0%})" if result.exit_code else ""
+        told += [
+            f"{progress.failed:,} of {progress.done:,} episodes failed{allowed}. Kinds of failure are counted above; each one is in "
+            f"{result.folder.path / 'log.jsonl'}. To try them again:",
+            f"  {resume}",
+        ]
+    return told
 
 
 def _truths(sweep: Sweep, rankings: Sequence[Ranking]) -> dict[str, Sequence[str]]:

@@ -50,6 +50,11 @@ class SpeakerConfig(Record):
             raise ValueError(f'an agent is named "module:attribute", e.g. "my_package.agents:cautious", got {agent!r}')
         return agent
 
+    @property
+    def lane(self) -> str:
+        """What the lane that it speaks through is called: its model, or the agent where that brings a model of its own."""
+        return self.model or f"agent:{self.agent}"
+
 
 class TargetConfig(SpeakerConfig):
     """A model or agent under study. `name` is what tables call it; by default the model's or agent's own."""
@@ -104,17 +109,31 @@ class SteeringConfig(Record):
 
 
 class Limits(Record):
-    """Where a sweep stops.
+    """How far a sweep goes, and where it stops.
 
-    concurrency: episodes in flight. cost_usd, time_s: no new work after that (exit 3, resumable).
-    call_timeout_s: one model call. failed_share: share of failed episodes above which `run` exits with 1.
+    concurrency: episodes in flight. cost_usd: never passed, an amount is reserved before each call; time_s: no new work after
+    that (both: exit 3, resumable). call_timeout_s: one request. episode_timeout_s: one episode, from its first call on.
+    attempts: how often a call is sent at the most; retry_time_s: no further attempt after that. done_share: share of the planned
+    episodes with which the sweep may end; what is left is listed. failed_share: share of failed episodes above which `run`
+    exits with 1.
     """
 
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 64
     cost_usd: Positive | None = None
     time_s: Positive | None = None
     call_timeout_s: Positive = 120.0
+    episode_timeout_s: Positive | None = None
+    attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    retry_time_s: Annotated[float, Field(ge=0)] = 300.0
+    done_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class PriceConfig(Record):
+    """What a model costs, in dollars per million tokens; for models that `genai-prices` does not know, or knows wrongly."""
+
+    input_usd: Annotated[float, Field(ge=0)]
+    output_usd: Annotated[float, Field(ge=0)]
 
 
 class ProviderConfig(Record):
@@ -123,13 +142,6 @@ class ProviderConfig(Record):
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
     tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
     base_url: str | None = None
-
-    @field_validator("tokens_per_minute")
-    @classmethod
-    def _not_there_yet(cls, tokens: int | None) -> int | None:
-        if tokens is not None:
-            raise ValueError("a limit by tokens is not there yet: use requests_per_minute")
-        return tokens
 
     @field_validator("base_url")
     @classmethod
@@ -157,6 +169,7 @@ class SweepConfig(Record):
     steering: tuple[SteeringConfig, ...] = ()
     limits: Limits = Limits()
     providers: dict[str, ProviderConfig] = {}
+    prices: dict[str, PriceConfig] = {}
 
     @field_validator("modes")
     @classmethod
@@ -179,6 +192,9 @@ class SweepConfig(Record):
         if Mode.OPEN_ENDED in self.modes and (self.user is None or self.judge is None):
             missing = "user" if self.user is None else "judge"
             raise ValueError(f"mode open_ended needs a [{missing}] section")
+        unknown = sorted(self.prices.keys() - set(self.lanes()))
+        if unknown:
+            raise ValueError(f"prices: {unknown[0]!r} is no model of the sweep ({', '.join(self.lanes())})")
         if self.world is None and any(model.startswith(PLANTED) for model in self.models()):
             raise ValueError('planted models need `world = "FILE.toml"`, or the built-in `world = "demo"`')
         return self
@@ -187,18 +203,25 @@ class SweepConfig(Record):
         """Those who take part in conversations: the targets, and the user where the modes need one."""
         return [*self.targets, *([self.user] if self.user and Mode.OPEN_ENDED in self.modes else [])]
 
+    def judges(self) -> tuple[str, ...]:
+        """The models that judge, where the modes need one."""
+        return self.judge.models if self.judge and Mode.OPEN_ENDED in self.modes else ()
+
+    def lanes(self) -> list[str]:
+        """The names of the lanes that the sweep needs, each once: models, and agents that bring a model of their own."""
+        return list(dict.fromkeys([*(speaker.lane for speaker in self.speakers()), *self.judges()]))
+
     def models(self) -> list[str]:
         """Every model that the sweep will call by name, each once."""
-        judges = self.judge.models if self.judge and Mode.OPEN_ENDED in self.modes else ()
-        return list(dict.fromkeys([*(s.model for s in self.speakers() if s.model), *judges]))
+        return list(dict.fromkeys([*(s.model for s in self.speakers() if s.model), *self.judges()]))
 
     def provider(self, name: str) -> ProviderConfig | None:
         """The section for a provider; `openai-chat` and `openai-responses` are the provider `openai`."""
         return self.providers.get(provider_section(name))
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: everything but the limits, the rates and the name."""
-        identity = self.model_dump(mode="json", exclude={"limits", "providers", "name"})
+        """What must be the same for a run to be resumed: everything but the limits, the rates, the prices and the name."""
+        identity = self.model_dump(mode="json", exclude={"limits", "providers", "prices", "name"})
         return {**identity, "base_url": {name: section.base_url for name, section in self.providers.items()}}
 
 

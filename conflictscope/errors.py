@@ -3,9 +3,8 @@
 ConflictScopeError
 |-- InputError        a file, key, option or setting is not as it must be (exit 2)
 |-- StoreError        a run file cannot be read or written (exit 2)
-|-- StopRun           no further episode can be played
-|   |-- LimitReached  the sweep's own cost limit was reached (exit 3)
-|   `-- AccessDenied  a service refuses us altogether: wrong key, unknown model (exit 2)
+|-- LimitReached      the sweep's own cost limit is reached; nothing further can be asked (exit 3)
+|-- LaneClosed        a service keeps refusing us in one way; episodes that need that lane are left for a resume
 `-- CallFailed        one call to a model gave no usable reply; becomes a typed state of one episode
 """
 
@@ -30,25 +29,26 @@ class StoreError(ConflictScopeError):
     """A run file cannot be opened, read or written."""
 
 
-class StopRun(ConflictScopeError):
-    """No further episode can be played; those in flight are left for a resume, not counted as failed."""
+class LimitReached(ConflictScopeError):
+    """The sweep reached a limit that its file sets. Episodes in flight are left for a resume, not counted as failed."""
 
 
-class LimitReached(StopRun):
-    """The sweep reached a limit that its file sets."""
-
-
-class AccessDenied(StopRun):
-    """A service refuses every call: the key is not accepted, or there is no such model."""
+class LaneClosed(ConflictScopeError):
+    """A lane answers nobody any more. Episodes that need it are left for a resume, not counted as failed."""
 
 
 class CallFailed(ConflictScopeError):
     """One call gave no usable reply.
 
-    `kind` is a stable short word for counting: `timeout`, `http_429`, `connection`, `refused` (stopped by a content
-    filter), `truncated`, `empty`, `unparsed`, `agent` (a user's own agent raised), `unexpected`.
+    `kind` is a stable short word for counting. From a lane: `timeout`, `connection`, `malformed` (a body that is cut short or
+    not what was asked for), `http_429` and other statuses, `quota` (credit is used up), `refused` (stopped by a content
+    filter), `setup`, `unexpected`. From a role: `truncated` (cut by the token limit), `empty`, `unparsed` (no valid typed reply),
+    `agent` (a user's own agent raised). From the runner: `episode_timeout`.
+
+    retry_after_s: how long the service asked us to wait, where it did.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
+        self.retry_after_s = retry_after_s

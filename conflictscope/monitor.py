@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ranking import GroupFold
 from conflictscope.runfolder import RunFolder
-from conflictscope.snapshot import Progress, Snapshot
-from conflictscope.store import CallTotals, RunReader, Session
+from conflictscope.snapshot import Progress, Purpose, Snapshot, Usage
+from conflictscope.store import RunReader, Session
 
 _RECENT = 8
 _RATE_WINDOW_S = 20.0
@@ -24,7 +24,8 @@ class Monitor:
         self._folder = folder
         self._folds: dict[Group, GroupFold] = {}
         self._verdicts: Counter[Verdict] = Counter()
-        self._calls = CallTotals(0, 0, 0, 0, 0, 0.0, 0)
+        self._usage: dict[Purpose, Usage] = {}
+        self._last_end = 0
         self._recent: deque[Outcome] = deque(maxlen=_RECENT)
         self._last_seq = 0
         self._told_seq = 0
@@ -44,16 +45,10 @@ class Monitor:
             if fold is None:
                 fold = self._folds[outcome.group] = GroupFold(outcome.group, values, pairs)
             fold.add(outcome)
-        new = await self._reader.call_totals(self._calls.last_seq)
-        self._calls = CallTotals(
-            new.last_seq,
-            self._calls.calls + new.calls,
-            self._calls.failed + new.failed,
-            self._calls.input_tokens + new.input_tokens,
-            self._calls.output_tokens + new.output_tokens,
-            self._calls.cost_usd + new.cost_usd,
-            self._calls.unpriced + new.unpriced,
-        )
+        self._last_end, new = await self._reader.usage(self._last_end)
+        for purpose, usage in new.items():
+            self._usage[purpose] = self._usage.get(purpose, Usage()) + usage
+        in_flight, reserved_usd = await self._reader.in_flight()
         sessions = await self._reader.sessions()
         running = bool(sessions) and sessions[-1].state is None and self._folder.in_work
         elapsed_s = await self._elapsed_s(sessions, running=running)
@@ -62,12 +57,10 @@ class Monitor:
             state=_state(meta.get("kind", "sweep"), sessions, running=running),
             planned=meta.get("planned"),
             verdicts=dict(self._verdicts),
-            calls=self._calls.calls,
-            failed_calls=self._calls.failed,
-            input_tokens=self._calls.input_tokens,
-            output_tokens=self._calls.output_tokens,
-            cost_usd=self._calls.cost_usd,
-            unpriced_calls=self._calls.unpriced,
+            usage=dict(self._usage),
+            in_flight=in_flight if running else 0,
+            reserved_usd=reserved_usd if running else 0.0,
+            limit_usd=meta.get("limits", {}).get("cost_usd"),
             elapsed_s=elapsed_s,
             rate_per_s=self._rate_per_s(elapsed_s),
             failures=await self._reader.failures() if failures else {},

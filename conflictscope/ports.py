@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import StrEnum
+from typing import Literal, Protocol
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters
@@ -14,17 +15,22 @@ from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side
 from conflictscope.rating import Rating
 from conflictscope.scenario import Scenario
 
+OutputMode = Literal["native", "tool", "prompted"]
+"""How a model is asked for typed output: by its JSON-schema output, by a tool whose arguments are it, or in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """All that a participant or judge may know when it is its turn.
 
     scope: what the calls of this turn belong to in the journal: an episode key, or `opening/<scenario id>`.
+    target: the label of the target whose episode it is; None for what all targets share, which is the opening.
     seed: the episode's own seed; what else is random in this turn is derived from it.
     shown_first: which action is shown first to whoever is shown both, drawn from the seed.
     """
 
     scope: str
+    target: str | None
     seed: int
     scenario: Scenario
     transcript: tuple[Message, ...]
@@ -49,9 +55,13 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to one model, and what it is for. `prompt` is the name and version of the prompt file."""
+    """One request to one model, and what it is for.
+
+    target: as in Turn, so that calls can be counted by target. prompt: the name and version of the prompt file.
+    """
 
     scope: str
+    target: str | None
     role: Role
     prompt: str
     messages: list[ModelMessage]
@@ -67,8 +77,16 @@ class Lane(Protocol):
         """The model at the end of the lane; for its name and profile, not for calling past the lane."""
         ...
 
+    @property
+    def output_mode(self) -> OutputMode:
+        """How this model is asked for typed output."""
+        ...
+
     async def request(self, call: Call) -> ModelResponse:
-        """The model's reply, or the journaled one where this call was answered before. Raises CallFailed."""
+        """The model's reply, or the journaled one where this call was answered before.
+
+        Raises CallFailed, LimitReached, LaneClosed.
+        """
         ...
 
 
@@ -112,33 +130,59 @@ class OutcomeLog(Protocol):
         ...
 
 
+class CallState(StrEnum):
+    """What became of a request. `sent` while nothing did; `abandoned` where nobody waited for the end."""
+
+    SENT = "sent"
+    COMMITTED = "committed"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
 @dataclass(frozen=True, slots=True)
-class CallRecord:
-    """A row of the call journal. `reply` is None where the call failed, and then `failure` names the kind."""
+class CallSent:
+    """A request that goes out: a row of the call journal. reserved_usd: the most that it can cost."""
 
     scope: str
     fingerprint: str
     role: Role
+    target: str | None
     model: str
     prompt: str
     request: bytes
-    reply: bytes | None
-    failure: str | None
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float | None
-    latency_s: float
+    reserved_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How it ended. reply: of a committed call. failure: kind and message of a failed one.
+
+    at_risk_usd: what a call may have cost whose end was not seen.
+    """
+
+    state: CallState
+    reply: bytes | None = None
+    failure: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    at_risk_usd: float = 0.0
+    latency_s: float = 0.0
 
 
 class Journal(Protocol):
-    """The call journal as a lane uses it: what was answered is never asked again."""
+    """The call journal as a lane uses it: what was answered is never asked again, and what is asked is written down."""
 
-    async def answered(self, scope: str, fingerprint: str) -> bytes | None:
+    def answered(self, scope: str, fingerprint: str) -> bytes | None:
         """The committed reply to this very request, if there is one."""
         ...
 
-    async def record(self, call: CallRecord) -> None:
-        """Queue a row; it is committed with, or before, any outcome that is queued after it."""
+    async def sent(self, call: CallSent) -> int:
+        """Queue a row for a request that is about to go out; returns its number. Waits where the disk is behind."""
+        ...
+
+    def ended(self, number: int, end: CallEnd) -> None:
+        """Queue how it ended: committed with, or before, any outcome that is queued after it. Never waits, never fails."""
         ...
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from conflictscope.errors import InputError
+from conflictscope.redaction import redact
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -122,7 +123,7 @@ class RunFolder:
     def write_sweep(self, text: str) -> None:
         """Write `sweep.toml`, whole or not at all."""
         part = self.sweep.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
+        part.write_text(redact(text), encoding="utf-8")
         part.replace(self.sweep)
 
     @contextmanager
@@ -140,6 +141,7 @@ class RunFolder:
                     structlog.processors.TimeStamper(fmt="iso", utc=True),
                     structlog.processors.format_exc_info,
                     structlog.processors.JSONRenderer(),
+                    lambda _, __, line: redact(str(line)),
                 ],
                 logger_factory=structlog.WriteLoggerFactory(file=file),
                 cache_logger_on_first_use=False,

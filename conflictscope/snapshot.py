@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from conflictscope.outcome import Message, Outcome, Verdict
@@ -11,25 +11,65 @@ from conflictscope.rating import Ranking
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What requests took that have ended. Each is committed, failed or abandoned: `calls` is the sum of the three.
+
+    unpriced: committed calls whose cost is not known. at_risk_usd: what calls may have cost whose end was not seen; it counts
+    against the limit, at the most that each could have cost.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    abandoned: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    at_risk_usd: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in _USAGE))
+
+    @property
+    def spent_usd(self) -> float:
+        """What counts against the limit."""
+        return self.cost_usd + self.at_risk_usd
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return {name: getattr(self, name) for name in _USAGE}
+
+
+_USAGE = tuple(each.name for each in fields(Usage))
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What requests were made for. target: None for what all targets share. model: the lane."""
+
+    role: str
+    target: str | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is and what it has used.
 
-    planned: episodes in the plan; None for imported outcomes. elapsed_s: time spent running, over all resumes.
+    planned: episodes in the plan; None for imported outcomes. usage: by what it was for. in_flight, reserved_usd: requests that
+    have not ended, and what is set aside for them. limit_usd: of the sweep file. elapsed_s: time spent running, over all resumes.
     rate_per_s: episodes per second lately, where the run goes on, else over the whole run. remaining_s: None where the
-    run is done or the rate is not known. unpriced_calls: answered calls whose cost is not known. failures: episodes by
-    kind of failure.
+    run is done or the rate is not known. failures: episodes by kind of failure.
     """
 
     run: str
     state: str
     planned: int | None
     verdicts: Mapping[Verdict, int]
-    calls: int
-    failed_calls: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float
-    unpriced_calls: int
+    usage: Mapping[Purpose, Usage]
+    in_flight: int
+    reserved_usd: float
+    limit_usd: float | None
     elapsed_s: float
     rate_per_s: float
     failures: Mapping[str, int] = field(default_factory=dict)
@@ -43,6 +83,18 @@ class Progress:
     def failed(self) -> int:
         """Episodes that ended in a failure of ours."""
         return sum(count for verdict, count in self.verdicts.items() if verdict.failed)
+
+    @property
+    def total(self) -> Usage:
+        """All that was used."""
+        return sum(self.usage.values(), Usage())
+
+    @property
+    def forecast_usd(self) -> float | None:
+        """What the episodes that are left will cost, if they cost what the others did; None where nothing is known of it."""
+        if self.planned is None or self.done == 0:
+            return None
+        return self.total.spent_usd / self.done * max(0, self.planned - self.done)
 
     @property
     def remaining_s(self) -> float | None:
@@ -59,13 +111,23 @@ class Progress:
             "planned": self.planned,
             "done": self.done,
             "verdicts": {verdict.value: self.verdicts.get(verdict, 0) for verdict in Verdict},
-            "calls": self.calls,
-            "failed_calls": self.failed_calls,
             "failures": dict(self.failures),
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost_usd": self.cost_usd,
-            "unpriced_calls": self.unpriced_calls,
+            "calls": self.total.calls,
+            "failed_calls": self.total.failed,
+            "abandoned_calls": self.total.abandoned,
+            "calls_in_flight": self.in_flight,
+            "input_tokens": self.total.input_tokens,
+            "output_tokens": self.total.output_tokens,
+            "cost_usd": self.total.cost_usd,
+            "at_risk_usd": self.total.at_risk_usd,
+            "reserved_usd": self.reserved_usd,
+            "limit_usd": self.limit_usd,
+            "forecast_usd": self.forecast_usd,
+            "unpriced_calls": self.total.unpriced,
+            "usage": [
+                {"role": purpose.role, "target": purpose.target, "model": purpose.model, **usage.to_json()}
+                for purpose, usage in sorted(self.usage.items(), key=lambda item: str(item[0]))
+            ],
             "elapsed_s": self.elapsed_s,
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,

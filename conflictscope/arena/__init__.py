@@ -1,7 +1,17 @@
 """The arena: episodes, the plan, the runner and the lanes to the models."""
 
 from conflictscope.arena.episode import Broke, Episode, Judged, Said
-from conflictscope.arena.lanes import Budget, ModelLane, Throttle
+from conflictscope.arena.lanes import (
+    Budget,
+    FlatPrice,
+    ModelLane,
+    Policy,
+    Price,
+    RateLimit,
+    known_price,
+    note_headers,
+    output_modes,
+)
 from conflictscope.arena.plan import EpisodeSpec, Plan
 from conflictscope.arena.runner import Cast, Runner, Stop
 
@@ -11,11 +21,17 @@ __all__ = [
     "Cast",
     "Episode",
     "EpisodeSpec",
+    "FlatPrice",
     "Judged",
     "ModelLane",
     "Plan",
+    "Policy",
+    "Price",
+    "RateLimit",
     "Runner",
     "Said",
     "Stop",
-    "Throttle",
+    "known_price",
+    "note_headers",
+    "output_modes",
 ]

@@ -13,8 +13,9 @@ from itertools import islice
 import structlog
 
 from conflictscope.arena.episode import Broke, Episode, Event, Judged, Said
+from conflictscope.arena.lanes import ModelLane
 from conflictscope.arena.plan import EpisodeSpec, Plan
-from conflictscope.errors import AccessDenied, CallFailed, StopRun
+from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Outcome, Role, Side
 from conflictscope.ports import EpisodeRecord, EpisodeSink, Judge, Participant, Turn
 from conflictscope.scenario import Scenario
@@ -32,7 +33,7 @@ class Cast:
     """Who plays the episodes of a group.
 
     shared_opening: whether the user's first message is written once per scenario and reused for every episode.
-    judge_name: what the outcomes say who judged.
+    judge_name: what the outcomes say who judged. lanes: what the three speak through.
     """
 
     user: Participant
@@ -41,12 +42,18 @@ class Cast:
     judge_name: str
     max_turns: int
     shared_opening: bool
+    lanes: tuple[ModelLane, ...] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether an episode could not be brought to its end, for somebody's lane is closed."""
+        return any(lane.closed for lane in self.lanes)
 
 
 class Stop:
     """Asks a runner to stop taking new work. The first reason given is the one that is told.
 
-    reason: None while nobody asked, then `interrupted`, `limit` or `failed`.
+    reason: None while nobody asked, then `interrupted`, `limit` or `enough`.
     """
 
     def __init__(self) -> None:
@@ -72,6 +79,10 @@ class Stop:
         """Whether somebody asked."""
         return self._asked.is_set()
 
+    async def wait(self) -> None:
+        """Return when somebody asked."""
+        await self._asked.wait()
+
     async def patience_ends(self) -> None:
         """Return when what is in flight must be abandoned."""
         await self._asked.wait()
@@ -83,16 +94,30 @@ class Stop:
 
 
 class Runner:
-    """Plays the episodes of a plan that are not stored yet, at most `concurrency` at a time."""
+    """Plays the episodes of a plan that are not stored yet, at most `concurrency` at a time.
+
+    episode_timeout_s: an episode that takes longer fails. enough: how many stored episodes of the plan are enough to stop.
+    """
 
     def __init__(
-        self, casts: Mapping[Group, Cast], sink: EpisodeSink, *, seed: int, concurrency: int, stop: Stop
+        self,
+        casts: Mapping[Group, Cast],
+        sink: EpisodeSink,
+        *,
+        seed: int,
+        concurrency: int,
+        stop: Stop,
+        episode_timeout_s: float | None = None,
+        enough: int | None = None,
     ) -> None:
         self._casts = casts
         self._sink = sink
         self._seed = seed
         self._concurrency = concurrency
         self._stop = stop
+        self._episode_timeout_s = episode_timeout_s
+        self._enough = enough
+        self._done = 0
         self._openings: dict[str, asyncio.Task[str]] = {}
 
     async def run(self, plan: Plan) -> None:
@@ -115,19 +140,28 @@ class Runner:
         specs = iter(plan)
         while (some := list(islice(specs, _LOOKAHEAD))) and not self._stop.asked:
             finished = await self._sink.finished(spec.key for spec in some)
+            self._count(len(finished))
             for spec in some:
-                if spec.key not in finished and not self._stop.asked:
+                if spec.key not in finished and not self._stop.asked and not self._casts[spec.group].closed:
                     await queue.put(spec)
         await queue.put(None)
 
+    def _count(self, done: int) -> None:
+        self._done += done
+        if self._enough is not None and self._done >= self._enough:
+            self._stop.request("enough", f"{self._done:,} episodes have ended (limits.done_share)")
+
     async def _work(self, queue: asyncio.Queue[EpisodeSpec | None]) -> None:
         while (spec := await queue.get()) is not None:
-            if self._stop.asked:
+            if self._stop.asked or self._casts[spec.group].closed:
                 continue  # left for the resume; emptying the queue lets the feeder come to its end
             try:
                 await self._sink.record_episode(await self._play(spec))
-            except StopRun as stop:
-                self._stop.request("failed" if isinstance(stop, AccessDenied) else "limit", str(stop))
+                self._count(1)
+            except LaneClosed as closed:
+                log.info("episode.left", key=spec.key, error=str(closed))
+            except LimitReached as limit:
+                self._stop.request("limit", str(limit))
         await queue.put(None)  # for the next worker
 
     async def _abandon(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -141,12 +175,18 @@ class Runner:
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
         started = time.perf_counter()
         episode = Episode(cast.max_turns)
+        deadline = None if self._episode_timeout_s is None else asyncio.get_running_loop().time() + self._episode_timeout_s
         while episode.next is not None:
-            turn = Turn(spec.key, seed, spec.scenario, episode.transcript, shown_first)
+            turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
             try:
-                event = await self._take(episode.next, turn, cast)
+                async with asyncio.timeout_at(deadline) as clock:
+                    event = await self._take(episode.next, turn, cast)
             except CallFailed as failure:
                 event = Broke(failure.kind, str(failure).removeprefix(f"{failure.kind}: "))
+            except TimeoutError:
+                if not clock.expired():
+                    raise
+                event = Broke("episode_timeout", f"not resolved within {self._episode_timeout_s:g} s")
             episode = episode.advance(event)
         assert episode.verdict is not None
         outcome = Outcome(
@@ -193,7 +233,7 @@ class Runner:
     async def _write_opening(self, scenario: Scenario, user: Participant) -> str:
         seed = derive(self._seed, "opening", scenario.id)
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
-        text = await user.reply(Turn(f"opening/{scenario.id}", seed, scenario, (), shown_first))
+        text = await user.reply(Turn(f"opening/{scenario.id}", None, seed, scenario, (), shown_first))
         await self._sink.record_opening(scenario.id, text)
         return text
 

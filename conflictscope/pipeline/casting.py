@@ -5,107 +5,97 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_ai import Agent
-from pydantic_ai.exceptions import UserError
-from pydantic_ai.models import Model, infer_model
-from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
+from pydantic_ai.models import Model
 
 from conflictscope import agents
-from conflictscope.arena import Budget, Cast, ModelLane, Throttle
-from conflictscope.config import PLANTED, SpeakerConfig, SweepConfig, provider_section
+from conflictscope.arena import Budget, Cast, FlatPrice, ModelLane, Policy, Price, RateLimit, known_price
+from conflictscope.config import PriceConfig, SpeakerConfig, SweepConfig, provider_section
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode
+from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.sweep import Sweep
-from conflictscope.planted import Lexicon, planted_model
-from conflictscope.ports import Journal, Lane
+from conflictscope.ports import Journal
 
 
 class Lanes:
-    """One lane to each model, made when it is first asked for; one throttle to each provider."""
+    """One lane to each model, made when it is first asked for; limits of rate are shared by the lanes of a provider."""
 
     def __init__(self, sweep: Sweep, journal: Journal, budget: Budget, models: Mapping[str, Model]) -> None:
-        self._sweep = sweep
+        limits = sweep.config.limits
+        self._prices = sweep.config.prices
+        self._policy = Policy(limits.call_timeout_s, limits.attempts, limits.retry_time_s, limits.concurrency)
         self._journal = journal
         self._budget = budget
         self._models = models
-        self._lanes: dict[str, Lane] = {}
-        self._throttles = {
-            name: Throttle(provider.requests_per_minute)
+        self._lanes: dict[str, ModelLane] = {}
+        self._rates = {
+            name: RateLimit(provider.requests_per_minute, provider.tokens_per_minute)
             for name, provider in sweep.config.providers.items()
-            if provider.requests_per_minute is not None
         }
 
-    def to(self, name: str) -> Lane:
+    def to(self, name: str) -> ModelLane:
         """The lane to a model by its pydantic-ai name."""
         if name not in self._lanes:
+            model = self._models[name]
+            rate = self._rates.get(provider_section(model.system))
             self._lanes[name] = ModelLane(
-                self._models[name],
+                model,
                 self._journal,
                 self._budget,
-                timeout_s=self._sweep.config.limits.call_timeout_s,
-                throttle=self._throttles.get(provider_section(self._models[name].system)),
+                self._policy,
+                price=price_of(name, model, self._prices),
+                rates=[rate] if rate else [],
             )
         return self._lanes[name]
 
+    def closed(self) -> list[str]:
+        """Why each closed lane is closed."""
+        return [lane.closed for lane in self._lanes.values() if lane.closed is not None]
 
-def build_models(sweep: Sweep) -> tuple[dict[str, Model], dict[str, Agent[Any, Any]]]:
-    """The models by the names that lanes are asked for, and the user's agents by `module:attribute`.
 
-    Raises InputError for a model or agent that cannot be made: an unknown name, a missing key, an import that fails.
+def price_of(name: str, model: Model, prices: Mapping[str, PriceConfig]) -> Price | None:
+    """What the sweep file says that a model costs, else what `genai-prices` does; None where nobody knows."""
+    given = prices.get(name)
+    return FlatPrice(given.input_usd, given.output_usd) if given else known_price(model)
+
+
+def load_agents(config: SweepConfig, base: Path) -> dict[str, Agent[Any, Any]]:
+    """The user's agents by `module:attribute`. Raises InputError for an import that fails."""
+    names = dict.fromkeys(speaker.agent for speaker in config.speakers() if speaker.agent is not None)
+    return {name: _load_agent(name, base) for name in names}
+
+
+def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[Any, Any]]) -> dict[str, Model]:
+    """The models by the names that lanes are asked for.
+
+    Raises InputError for a model that cannot be made (an unknown name, a missing key), a section for a provider that
+    nothing is from, and a cost limit that could not be kept.
     """
-    config = sweep.config
-    lexicon = Lexicon.of(sweep.scenarios)
-    models = {name: _build_model(name, sweep, lexicon) for name in config.models()}
-    loaded: dict[str, Agent[Any, Any]] = {}
+    models = {name: make.make(name) for name in config.models()}
     for speaker in config.speakers():
-        if speaker.agent is not None and speaker.agent not in loaded:
-            loaded[speaker.agent] = _load_agent(speaker.agent, sweep.base)
         if speaker.agent is not None and speaker.model is None:
             own = agents.agent_model(loaded[speaker.agent])
             if own is None:
                 raise InputError(f'the agent {speaker.agent!r} has no model of its own: add `model = "provider:name"`')
-            models[_lane_name(speaker)] = own if isinstance(own, Model) else _build_model(own, sweep, lexicon)
+            models[speaker.lane] = own if isinstance(own, Model) else make.make(own)
     used = {provider_section(model.system) for model in models.values()}
     unused = sorted(config.providers.keys() - used - {name.partition(":")[0] for name in models})
     if unused:
         raise InputError(
             f"providers.{unused[0]}: no model of the sweep is from there (they are from {', '.join(sorted(used))})"
         )
-    return models, loaded
-
-
-def _lane_name(speaker: SpeakerConfig) -> str:
-    """The name of the lane that a speaker talks through: its model's, or its agent's where the agent brings the model."""
-    return speaker.model or f"agent:{speaker.agent}"
-
-
-def _build_model(name: str, sweep: Sweep, lexicon: Lexicon) -> Model:
-    if name.startswith(PLANTED):
-        if sweep.world is None:
-            raise InputError(f'{name!r} needs `world = "FILE.toml"` in the sweep file')
-        return planted_model(sweep.world, name.removeprefix(PLANTED), lexicon)
-
-    # Imported here, for the two SDKs take a second to import and a planted run needs neither.
-    from anthropic import AnthropicError
-    from openai import OpenAIError
-
-    def provider(provider_name: str) -> Provider[Any]:
-        section = sweep.config.provider(provider_name)
-        if section is None or section.base_url is None:
-            return infer_provider(provider_name)
-        made: Provider[Any] = infer_provider_class(provider_name)(base_url=section.base_url)  # type: ignore[call-arg]
-        return made
-
-    try:
-        infer_provider_class(name.partition(":")[0])
-        return infer_model(name, provider)
-    except (UserError, OpenAIError, AnthropicError, ValueError, ImportError, TypeError) as error:
-        first_sentence = str(error).partition(". ")[0]
-        raise InputError(f"model {name!r} cannot be used: {first_sentence} (planted models need no key)") from None
+    if config.limits.cost_usd is not None:
+        unpriced = [name for name, model in models.items() if price_of(name, model, config.prices) is None]
+        if unpriced:
+            raise InputError(
+                f"limits.cost_usd: the price of {', '.join(unpriced)} is not known, so the limit could not be kept: add\n"
+                + "\n".join(f'[prices."{name}"]\ninput_usd = ...   # dollars per million tokens\noutput_usd = ...' for name in unpriced)
+            )
+    return models
 
 
 def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
@@ -126,42 +116,53 @@ def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) 
     """Who plays each group of a sweep."""
 
     def speaker(who: SpeakerConfig) -> agents.Speaker:
-        return agents.speaker(lanes.to(_lane_name(who)), loaded[who.agent] if who.agent else None)
+        return agents.speaker(lanes.to(who.lane), loaded[who.agent] if who.agent else None)
 
-    targets = {target.label: speaker(target) for target in sweep.config.targets}
-    scenes = {
-        mode: _conversation(sweep.config, speaker, lanes) if mode is Mode.OPEN_ENDED else _multiple_choice()
-        for mode in sweep.config.modes
-    }
     casts = {}
-    for group in sweep.groups:
-        ranking = sweep.stated_ranking(group)
-        system_prompt, steering = agents.steer(ranking, sweep.value_set) if ranking else (None, None)
-        question = agents.question_prompt().version if group.mode is Mode.MULTIPLE_CHOICE else "conversation"
-        prompt = "+".join(filter(None, (question, steering)))
-        casts[group] = scenes[group.mode](target=agents.Target(targets[group.target], prompt, system_prompt))
+    for target in sweep.config.targets:
+        speaks, lane = speaker(target), lanes.to(target.lane)
+        for mode in sweep.config.modes:
+            scene = _conversation(sweep.config, speaker, lanes) if mode is Mode.OPEN_ENDED else _multiple_choice()
+            for group in sweep.groups:
+                if (group.target, group.mode) == (target.label, mode):
+                    player = agents.Target(speaks, *_briefing(sweep, group))
+                    casts[group] = scene(target=player, lane=lane)
     return casts
 
 
-Scene = Callable[..., Cast]  # a cast that lacks its target
+def _briefing(sweep: Sweep, group: Group) -> tuple[str, str | None]:
+    """Which prompts a target's calls rest on, by version, and its system prompt."""
+    ranking = sweep.stated_ranking(group)
+    system_prompt, steering = agents.steer(ranking, sweep.value_set) if ranking else (None, None)
+    question = agents.question_prompt().version if group.mode is Mode.MULTIPLE_CHOICE else "conversation"
+    return "+".join(filter(None, (question, steering))), system_prompt
+
+
+class Scene(Protocol):
+    """A cast that lacks its target."""
+
+    def __call__(self, target: agents.Target, lane: ModelLane) -> Cast: ...
 
 
 def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents.Speaker], lanes: Lanes) -> Scene:
     assert config.user is not None, "SweepConfig holds that open_ended has a user"
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
     (model,) = config.judge.models
-    return partial(
-        Cast,
-        user=agents.SimulatedUser(speaker(config.user)),
-        judge=agents.ModelJudge(agents.LeanSpeaker(lanes.to(model)), model, config.judge.orders == "both"),
-        judge_name=model,
-        max_turns=config.user.max_turns,
-        shared_opening=True,
-    )
+    user = agents.SimulatedUser(speaker(config.user))
+    judge = agents.ModelJudge(agents.LeanSpeaker(lanes.to(model)), model, config.judge.orders == "both")
+    max_turns = config.user.max_turns
+    others = lanes.to(config.user.lane), lanes.to(model)
+
+    def scene(target: agents.Target, lane: ModelLane) -> Cast:
+        return Cast(user, target, judge, model, max_turns, shared_opening=True, lanes=(lane, *others))
+
+    return scene
 
 
 def _multiple_choice() -> Scene:
     reader = agents.LetterReader()
-    return partial(
-        Cast, user=agents.Question(), judge=reader, judge_name=reader.name, max_turns=1, shared_opening=False
-    )
+
+    def scene(target: agents.Target, lane: ModelLane) -> Cast:
+        return Cast(agents.Question(), target, reader, reader.name, 1, shared_opening=False, lanes=(lane,))
+
+    return scene

@@ -3,85 +3,148 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import platform
 import signal
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from conflictscope import agents
 from conflictscope.arena import Budget, Plan, Runner, Stop
-from conflictscope.errors import InputError
+from conflictscope.errors import InputError, LimitReached
 from conflictscope.monitor import Monitor
-from conflictscope.pipeline.casting import Lanes, build_models, casts_of
+from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
+from conflictscope.pipeline.models import Models
+from conflictscope.pipeline.preflight import preflight
 from conflictscope.pipeline.sweep import Sweep
+from conflictscope.planted import Lexicon
+from conflictscope.redaction import know_secrets
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Snapshot
 from conflictscope.store import RunReader, RunWriter
+
+_KEYS_AT_ONCE = 1_000
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How an execution ended. state: finished, interrupted, limit or failed; message: why, in words."""
+    """How an execution ended.
+
+    state: `finished`; `enough` (limits.done_share was reached); `interrupted`; `limit`; `failed` (a lane was closed). message:
+    why, in words. left: keys of the episodes that are left, where the run ended with `enough` or `failed`.
+    """
 
     folder: RunFolder
     state: str
     message: str
     snapshot: Snapshot
     failed_share_allowed: float
+    left: Sequence[str] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 too many failed episodes, 2 access denied, 3 a limit, 130 interrupted."""
+        """0 done, 1 too many failed episodes or a closed lane, 3 a limit, 130 interrupted."""
         progress = self.snapshot.progress
         too_many_failed = progress.failed > self.failed_share_allowed * max(1, progress.done)
-        return {"failed": 2, "limit": 3, "interrupted": 130}.get(self.state, int(too_many_failed))
+        return {"failed": 1, "limit": 3, "interrupted": 130}.get(self.state, int(too_many_failed))
 
 
 Viewer = Callable[[Monitor], Awaitable[None]]
 
 
-async def run_sweep(sweep: Sweep, runs_dir: Path, viewer: Viewer | None = None) -> RunResult:
+async def run_sweep(
+    sweep: Sweep, runs_dir: Path, viewer: Viewer | None = None, tell: Callable[[str], None] = lambda text: None
+) -> RunResult:
     """Execute a sweep, or what is left of it, in its folder under `runs_dir`.
 
-    viewer: shows the run while it goes on, from its file; it is cancelled when the run ends. Raises InputError before
-    anything is written where the run cannot start, StoreError where it can no longer be written.
+    viewer: shows the run while it goes on, from its file; it is cancelled when the run ends. tell: shows a line before that.
+    Raises InputError where the run cannot start, StoreError where it can no longer be written.
     """
+    know_secrets()
     folder = RunFolder.named(sweep.config.name, runs_dir)
-    try:
-        models, loaded = build_models(sweep)
-    except InputError as error:
-        raise InputError(str(error), path=sweep.source) from None
-    plan = Plan(sweep.scenarios, sweep.groups, sweep.config.repeats, sweep.config.seed)
-    await _check_resumable(folder, sweep)
-    folder.create()
-    stop = Stop()
-    with folder.locked(), folder.logging(), _stopped_by_signals(stop):
-        await _check_resumable(folder, sweep)  # again: another process may have begun it before we held the lock
-        async with RunWriter.open(folder.database) as writer:
-            await _begin(writer, folder, sweep, len(plan))
-            session = await writer.begin_session()
-            log.info("run.started", run=folder.name, planned=len(plan), session=session)
-            async with RunReader.open(folder.database) as reader:
-                limits = sweep.config.limits
-                budget = Budget(limits.cost_usd, (await reader.call_totals()).cost_usd)
-                casts = casts_of(sweep, Lanes(sweep, writer, budget, models), loaded)
-                runner = Runner(casts, writer, seed=sweep.config.seed, concurrency=limits.concurrency, stop=stop)
-                with _stopped_by_time(stop, limits.time_s):
-                    async with _shown(viewer, Monitor(reader, folder)):
-                        await runner.run(plan)
-                state = stop.reason or "finished"
+    limits = sweep.config.limits
+    loaded = load_agents(sweep.config, sweep.base)
+    async with Models(sweep.config, sweep.world, Lexicon.of(sweep.scenarios)) as make:
+        try:
+            models = build_models(sweep.config, make, loaded)
+        except InputError as error:
+            raise InputError(str(error), path=sweep.source) from None
+        plan = Plan(sweep.scenarios, sweep.groups, sweep.config.repeats, sweep.config.seed)
+        await _check_resumable(folder, sweep)
+        folder.create()
+        stop = Stop()
+        with folder.locked(), folder.logging(), _stopped_by_signals(stop):
+            await _check_resumable(folder, sweep)  # again: another process may have begun it before we held the lock
+            async with RunWriter.open(folder.database) as writer, RunReader.open(folder.database) as reader:
+                await _begin(writer, folder, sweep, len(plan))
+                session = await writer.begin_session(limits.model_dump())
+                log.info("run.started", run=folder.name, planned=len(plan), session=session)
+                _, used = await reader.usage()
+                budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
+                lanes = Lanes(sweep, writer, budget, models)
+                runner = Runner(
+                    casts_of(sweep, lanes, loaded),
+                    writer,
+                    seed=sweep.config.seed,
+                    concurrency=limits.concurrency,
+                    stop=stop,
+                    episode_timeout_s=limits.episode_timeout_s,
+                    enough=math.ceil(limits.done_share * len(plan)) if limits.done_share < 1 else None,
+                )
+                try:
+                    with _stopped_by_time(stop, limits.time_s):
+                        await _unless_stopped(stop, preflight(sweep.config, lanes, writer, tell))
+                        if not stop.asked:
+                            async with _shown(viewer, Monitor(reader, folder)):
+                                await runner.run(plan)
+                except InputError:
+                    await writer.end_session(session, "failed")
+                    raise
+                closed = lanes.closed()
+                state = stop.reason or ("failed" if closed else "finished")
+                message = stop.message or "\n".join(closed)
                 await writer.end_session(session, state)
-                log.info("run.ended", run=folder.name, state=state, reason=stop.message)
+                log.info("run.ended", run=folder.name, state=state, reason=message)
                 snapshot = await Monitor(reader, folder).snapshot(failures=True)
-    return RunResult(folder, state, stop.message, snapshot, sweep.config.limits.failed_share)
+                left = await _left(plan, writer) if state in ("enough", "failed") else []
+    return RunResult(folder, state, message, snapshot, limits.failed_share, left)
+
+
+async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or drop it when a stop is asked for. A limit that it reaches asks for one."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        task.cancel()
+        await asyncio.wait((task, waiter))
+    if not task.cancelled():
+        try:
+            task.result()
+        except LimitReached as limit:
+            stop.request("limit", str(limit))
+
+
+async def _left(plan: Plan, writer: RunWriter) -> list[str]:
+    """Keys of the planned episodes that are not stored."""
+    keys = (spec.key for spec in plan)
+    left: list[str] = []
+    while some := list(islice(keys, _KEYS_AT_ONCE)):
+        finished = await writer.finished(some)
+        left += (key for key in some if key not in finished)
+    return left
 
 
 async def _check_resumable(folder: RunFolder, sweep: Sweep) -> None:

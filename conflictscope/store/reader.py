@@ -14,24 +14,11 @@ import aiosqlite
 
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
-from conflictscope.snapshot import Conversation
+from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
 _OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
     e.strength, e.shown_first, e.judge"""
-
-
-@dataclass(frozen=True, slots=True)
-class CallTotals:
-    """Sums over a stretch of the call journal, up to and including row `last_seq`."""
-
-    last_seq: int
-    calls: int
-    failed: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: float
-    unpriced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +113,20 @@ class RunReader:
         title = f"{Group(target, Mode(mode), steering)}, scenario {scenario_id}"
         return Conversation(title, messages, f"{found}. {reasoning or failure or ''}".strip())
 
-    async def call_totals(self, after: int = 0) -> CallTotals:
-        """Sums over the call journal after row `after`."""
-        query = """SELECT coalesce(max(seq), :after), count(*), count(failure), coalesce(sum(input_tokens), 0),
-                   coalesce(sum(output_tokens), 0), coalesce(sum(cost_usd), 0.0),
-                   coalesce(sum(cost_usd IS NULL AND failure IS NULL), 0) FROM calls WHERE seq > :after"""
-        return CallTotals(*(await self._rows(query, {"after": after}))[0])
+    async def usage(self, after: int = 0) -> tuple[int, dict[Purpose, Usage]]:
+        """What calls took that ended after the `after`-th, by what they were for; and how many have ended now."""
+        query = """SELECT role, target, model, count(*), sum(state = 'failed'), sum(state = 'abandoned'),
+                   sum(state = 'committed' AND cost_usd IS NULL), sum(input_tokens), sum(output_tokens),
+                   total(cost_usd), total(reserved_usd), max(ended) FROM calls WHERE ended > ? GROUP BY 1, 2, 3"""
+        rows = await self._rows(query, (after,))
+        return max((row[-1] for row in rows), default=after), {Purpose(*row[:3]): Usage(*row[3:-1]) for row in rows}
+
+    async def in_flight(self) -> tuple[int, float]:
+        """How many calls were sent and have not ended, and what is reserved for them in dollars."""
+        [(calls, reserved_usd)] = await self._rows(
+            "SELECT count(*), total(reserved_usd) FROM calls WHERE state = 'sent'"
+        )
+        return calls, reserved_usd
 
     async def failures(self) -> Mapping[str, int]:
         """Failed episodes by kind."""

@@ -7,15 +7,17 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import aiosqlite
 
 from conflictscope.errors import StoreError
-from conflictscope.outcome import Group, fold_position
-from conflictscope.ports import CallRecord, EpisodeRecord
+from conflictscope.outcome import Group, Verdict, fold_position
+from conflictscope.ports import CallEnd, CallSent, CallState, EpisodeRecord, OutputMode
+from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
 from conflictscope.store.migrations import migrate
 from conflictscope.values import ValueSet
@@ -23,11 +25,34 @@ from conflictscope.values import ValueSet
 COMMIT_ROWS = 200
 COMMIT_S = 0.05
 _KEYS_PER_QUERY = 500
+_ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
 
 
 def now() -> str:
     """The time as it is stored: ISO 8601, UTC, milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    number: int
+    call: CallSent
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    number: int
+    end: CallEnd
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    scenario_id: str
+    text: str
+
+
+_Item: TypeAlias = _Sent | _Ended | _Opening | EpisodeRecord
 
 
 class RunWriter:
@@ -39,13 +64,15 @@ class RunWriter:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
-        self._queue: asyncio.Queue[CallRecord | EpisodeRecord | tuple[str, str] | None] = asyncio.Queue(
-            maxsize=4 * COMMIT_ROWS
-        )
+        self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
+        self._room = asyncio.Event()
+        self._room.set()
         self._groups: dict[Group, int] = {}
         self._openings: dict[str, str] = {}
         self._answered: dict[tuple[str, str], bytes] = {}
         self._next_seq = 1
+        self._next_call = 1
+        self._next_end = 1
 
     @classmethod
     @asynccontextmanager
@@ -81,7 +108,7 @@ class RunWriter:
         await self._connection.execute("BEGIN")
         await self._connection.executemany("INSERT INTO run_values VALUES (?, ?, ?, ?)", rows)
         await self._connection.executemany(
-            "INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()]
+            "INSERT INTO meta VALUES (?, ?)", [(key, redact(json.dumps(value))) for key, value in meta.items()]
         )
         await self._connection.execute("COMMIT")
 
@@ -95,18 +122,42 @@ class RunWriter:
         await self._connection.executemany("INSERT OR IGNORE INTO prompts VALUES (?, ?)", prompts.items())
         await self._connection.execute("COMMIT")
 
-    async def begin_session(self) -> int:
-        """Note that a process works on the run from now on; returns the session's id.
+    async def begin_session(self, limits: Mapping[str, Any] | None = None) -> int:
+        """Note that a process works on the run from now on, within these limits; returns the session's id.
 
-        A session that was killed is closed at its last sign of life.
+        A session that was killed is closed at its last sign of life, and what it had in flight is abandoned. Episodes that
+        failed are taken out, to be played again: their calls stay in the journal, and what was answered is not asked again.
         """
+        await self._connection.execute("BEGIN IMMEDIATE")
         await self._connection.execute(
             """UPDATE sessions SET state = 'killed', ended_at = max(
                    started_at, coalesce((SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1), started_at)
                ) WHERE state IS NULL"""
         )
+        lost = await self._fetch("SELECT seq FROM calls WHERE state = 'sent' ORDER BY seq")
+        await self._connection.executemany(
+            "UPDATE calls SET state = 'abandoned', ended = ? WHERE seq = ?",
+            [(self._next_end + place, seq) for place, (seq,) in enumerate(lost)],
+        )
+        self._next_end += len(lost)
+        failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
+        await self._connection.execute(
+            f"DELETE FROM judgements WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
+        )
+        await self._connection.execute(f"DELETE FROM episodes WHERE {failed}")
+        await self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('limits', ?)", (json.dumps(limits or {}),))
         cursor = await self._connection.execute("INSERT INTO sessions (started_at) VALUES (?)", (now(),))
+        await self._connection.execute("COMMIT")
+        await self._load_answered()
         return cursor.lastrowid or 0
+
+    async def output_modes(self) -> dict[str, OutputMode]:
+        """How each model that was checked before is asked for typed output."""
+        return dict(await self._fetch("SELECT model, output_mode FROM lanes"))
+
+    async def record_output_mode(self, model: str, mode: OutputMode) -> None:
+        """Keep what the preflight found out."""
+        await self._connection.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?, ?)", (model, mode, now()))
 
     async def end_session(self, session: int, state: str) -> None:
         """Note how and when it ended, after all that is queued."""
@@ -117,13 +168,20 @@ class RunWriter:
 
     # -- during the run ------------------------------------------------------------------------------------------------
 
-    async def answered(self, scope: str, fingerprint: str) -> bytes | None:
+    def answered(self, scope: str, fingerprint: str) -> bytes | None:
         """The committed reply to this request of an episode that a former process did not finish, if there is one."""
         return self._answered.get((scope, fingerprint))
 
-    async def record(self, call: CallRecord) -> None:
-        """Queue a call."""
-        await self._queue.put(call)
+    async def sent(self, call: CallSent) -> int:
+        """Queue a call that is about to be sent."""
+        await self._room.wait()
+        number, self._next_call = self._next_call, self._next_call + 1
+        self._put(_Sent(number, call, now()))
+        return number
+
+    def ended(self, number: int, end: CallEnd) -> None:
+        """Queue how a call ended."""
+        self._put(_Ended(number, end))
 
     async def opening(self, scenario_id: str) -> str | None:
         """The opening message of a scenario, once it was written."""
@@ -131,12 +189,13 @@ class RunWriter:
 
     async def record_opening(self, scenario_id: str, text: str) -> None:
         """Queue an opening message."""
-        await self._queue.put((scenario_id, text))
+        self._put(_Opening(scenario_id, text))
         self._openings[scenario_id] = text  # only now: whoever uses it queues its episode behind it
 
     async def record_episode(self, record: EpisodeRecord) -> None:
-        """Queue a finished episode."""
-        await self._queue.put(record)
+        """Queue a finished episode. Waits where the disk is behind."""
+        await self._room.wait()
+        self._put(record)
 
     async def finished(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` whose episodes are committed."""
@@ -151,19 +210,32 @@ class RunWriter:
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
+    def _put(self, item: _Item) -> None:
+        self._queue.put_nowait(item)
+        if self._queue.qsize() >= _ROOM:
+            self._room.clear()
+
+    async def _fetch(self, query: str) -> list[Any]:
+        return list(await self._connection.execute_fetchall(query))
+
     async def _load(self) -> None:
-        """What a resumed run needs of the former ones: bounded by the scenarios and by what was in flight."""
-        fetch = self._connection.execute_fetchall
-        for row in await fetch("SELECT coalesce(max(seq), 0) + 1 FROM episodes"):
-            self._next_seq = row[0]
+        """What a resumed run needs of the former ones."""
+        fetch = self._fetch
+        [(self._next_seq,)] = await fetch("SELECT coalesce(max(seq), 0) + 1 FROM episodes")
+        [(self._next_call, self._next_end)] = await fetch(
+            "SELECT coalesce(max(seq), 0) + 1, coalesce(max(ended), 0) + 1 FROM calls"
+        )
         self._groups = {
             Group(target, mode, steering): number
             for number, target, mode, steering in await fetch("SELECT id, target, mode, steering FROM groups")
         }
         self._openings = {row[0]: row[1] for row in await fetch("SELECT scenario_id, text FROM openings")}
+
+    async def _load_answered(self) -> None:
+        """What was answered for episodes that are still to be played: bounded by what was in flight."""
         self._answered = {
             (scope, fingerprint): reply
-            for scope, fingerprint, reply in await fetch(
+            for scope, fingerprint, reply in await self._fetch(
                 """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL
                    AND NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
                    AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)"""
@@ -179,7 +251,7 @@ class RunWriter:
                     yield
                 finally:
                     if not task.done():
-                        await self._queue.put(None)
+                        self._queue.put_nowait(None)
                         await asyncio.wait([task])
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
@@ -206,22 +278,32 @@ class RunWriter:
                 else:
                     group.append(item)
             await self._commit(group)
+            if self._queue.qsize() < _ROOM:
+                self._room.set()
             for _ in range(len(group) + last):
                 self._queue.task_done()
             if last:
                 return
 
-    async def _commit(self, group: list[CallRecord | EpisodeRecord | tuple[str, str]]) -> None:
+    async def _commit(self, group: list[_Item]) -> None:
         moment = now()
-        calls: list[tuple[Any, ...]] = []
+        calls: dict[int, dict[str, Any]] = {}
+        ends: list[dict[str, Any]] = []
         openings: list[tuple[str, str]] = []
         episodes: list[tuple[Any, ...]] = []
         judgements: list[tuple[Any, ...]] = []
         new_groups: list[Group] = []
         for item in group:
             match item:
-                case CallRecord():
-                    calls.append(_call_row(item, moment))
+                case _Sent(number, call, at):
+                    calls[number] = _call_row(number, call, at)
+                case _Ended(number, end):
+                    ended, self._next_end = self._next_end, self._next_end + 1
+                    row = _end_row(number, end, ended)
+                    if number in calls:
+                        calls[number].update(row)
+                    else:
+                        ends.append(row)
                 case EpisodeRecord():
                     if item.outcome.group not in self._groups:
                         self._groups[item.outcome.group] = len(self._groups) + 1
@@ -232,15 +314,16 @@ class RunWriter:
                         (seq, number, j.judge, j.shown_first, j.choice.value, j.resolved, j.strength, j.reasoning)
                         for number, j in enumerate(item.judgements)
                     )
-                case _:
-                    openings.append(item)
+                case _Opening(scenario_id, text):
+                    openings.append((scenario_id, text))
         await self._connection.execute("BEGIN IMMEDIATE")
         for statement, rows in (
             (
                 "INSERT INTO groups VALUES (?, ?, ?, ?)",
                 [(self._groups[g], g.target, g.mode.value, g.steering) for g in new_groups],
             ),
-            (f"INSERT INTO calls VALUES (NULL{', ?' * 13})", calls),
+            (_INSERT_CALL, list(calls.values())),
+            (_END_CALL, ends),
             ("INSERT OR REPLACE INTO openings VALUES (?, ?)", openings),
             (f"INSERT INTO episodes VALUES (?{', ?' * 16})", episodes),
             (f"INSERT INTO judgements VALUES (?{', ?' * 7})", judgements),
@@ -257,22 +340,51 @@ def _first(failure: BaseException) -> BaseException:
     return failure
 
 
-def _call_row(call: CallRecord, moment: str) -> tuple[Any, ...]:
-    return (
-        call.scope,
-        call.fingerprint,
-        call.role.value,
-        call.model,
-        call.prompt,
-        call.request,
-        call.reply,
-        call.failure,
-        call.input_tokens,
-        call.output_tokens,
-        call.cost_usd,
-        call.latency_s,
-        moment,
-    )
+_CALL_COLUMNS = (
+    "seq, scope, fingerprint, role, target, model, prompt, request, created_at, "
+    "state, ended, reply, failure, input_tokens, output_tokens, cost_usd, reserved_usd, latency_s"
+).split(", ")
+_END_COLUMNS = _CALL_COLUMNS[9:]
+_INSERT_CALL = f"INSERT INTO calls ({', '.join(_CALL_COLUMNS)}) VALUES (:{', :'.join(_CALL_COLUMNS)})"
+_END_CALL = f"UPDATE calls SET {', '.join(f'{column} = :{column}' for column in _END_COLUMNS)} WHERE seq = :seq"
+
+
+def _call_row(number: int, call: CallSent, at: str) -> dict[str, Any]:
+    return {
+        "seq": number,
+        "scope": call.scope,
+        "fingerprint": call.fingerprint,
+        "role": call.role.value,
+        "target": call.target,
+        "model": call.model,
+        "prompt": call.prompt,
+        "request": call.request,
+        "created_at": at,
+        "state": CallState.SENT.value,
+        "ended": None,
+        "reply": None,
+        "failure": None,
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cost_usd": None,
+        "reserved_usd": call.reserved_usd,
+        "latency_s": 0.0,
+    }
+
+
+def _end_row(number: int, end: CallEnd, ended: int) -> dict[str, Any]:
+    return {
+        "seq": number,
+        "state": end.state.value,
+        "ended": ended,
+        "reply": end.reply,
+        "failure": end.failure,
+        "input_tokens": end.input_tokens,
+        "output_tokens": end.output_tokens,
+        "cost_usd": end.cost_usd,
+        "reserved_usd": end.at_risk_usd,
+        "latency_s": end.latency_s,
+    }
 
 
 def _episode_row(record: EpisodeRecord, seq: int, group_id: int, moment: str) -> tuple[Any, ...]:

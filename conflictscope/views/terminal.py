@@ -81,10 +81,12 @@ def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
 def _headline(progress: Progress) -> str:
     planned = f"/{progress.planned:,} ({progress.done / max(1, progress.planned):.0%})" if progress.planned else ""
     left = f", {duration(progress.remaining_s)} left" if progress.remaining_s is not None else ""
-    unpriced = f" + {progress.unpriced_calls:,} unpriced calls" if progress.unpriced_calls else ""
+    total = progress.total
+    unpriced = f" + {total.unpriced:,} unpriced calls" if total.unpriced else ""
+    limit = f" of ${progress.limit_usd:,.2f}" if progress.limit_usd is not None else ""
     return (
         f"{progress.done:,}{planned} episodes  {progress.rate_per_s:,.1f}/s  {duration(progress.elapsed_s)}{left}  "
-        f"{progress.calls:,} calls  ${progress.cost_usd:,.4f}{unpriced}"
+        f"{total.calls:,} calls  ${total.spent_usd:,.4f}{limit}{unpriced}"
     )
 
 
@@ -217,6 +219,7 @@ def print_library(console: Console, counts: Mapping[str, Any]) -> None:
 
 def print_status(console: Console, progress: Progress) -> None:
     """Where a run stands."""
+    total = progress.total
     table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
     rows = [
         ("run", progress.run),
@@ -228,13 +231,9 @@ def print_status(console: Console, progress: Progress) -> None:
             if progress.verdicts.get(verdict)
         ),
         *((f"  failed by {kind}", f"{count:,}") for kind, count in sorted(progress.failures.items())),
-        ("calls", f"{progress.calls:,}" + (f" ({progress.failed_calls:,} failed)" if progress.failed_calls else "")),
-        ("tokens", f"{progress.input_tokens:,} in, {progress.output_tokens:,} out"),
-        (
-            "cost",
-            f"${progress.cost_usd:,.4f}"
-            + (f" + {progress.unpriced_calls:,} calls of unknown price" if progress.unpriced_calls else ""),
-        ),
+        ("calls", _calls(progress)),
+        ("tokens", f"{total.input_tokens:,} in, {total.output_tokens:,} out"),
+        ("spent", _spent(progress)),
         ("time", duration(progress.elapsed_s)),
         ("rate", f"{progress.rate_per_s:,.1f} episodes per second"),
     ]
@@ -243,3 +242,52 @@ def print_status(console: Console, progress: Progress) -> None:
     for key, value in rows:
         table.add_row(plain(key, "bold"), plain(value))
     console.print(table)
+    if len(progress.usage) > 1:
+        console.print()
+        console.print(_usage_table(progress))
+
+
+def _calls(progress: Progress) -> str:
+    total = progress.total
+    parts = [f"{total.calls - total.failed - total.abandoned:,} answered"]
+    parts += [f"{total.failed:,} failed"] * bool(total.failed) + [f"{total.abandoned:,} abandoned"] * bool(total.abandoned)
+    parts += [f"{progress.in_flight:,} in flight"] * bool(progress.in_flight)
+    return ", ".join(parts)
+
+
+def _spent(progress: Progress) -> str:
+    """What was spent, what is set aside, and what the rest will take."""
+    total = progress.total
+    text = f"${total.spent_usd:,.4f}"
+    if progress.limit_usd is not None:
+        text += f" of ${progress.limit_usd:,.2f}"
+    if total.at_risk_usd:
+        text += f" (${total.at_risk_usd:,.4f} of it set aside for calls whose end was not seen)"
+    if total.unpriced:
+        text += f" + {total.unpriced:,} calls of unknown price"
+    if progress.reserved_usd:
+        text += f", ${progress.reserved_usd:,.4f} reserved"
+    if progress.forecast_usd:
+        text += f", about ${progress.forecast_usd:,.4f} for the rest"
+    return text
+
+
+def _usage_table(progress: Progress) -> Table:
+    """Calls, tokens and dollars by role, target and lane."""
+    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
+    for name in ("role", "target", "model"):
+        table.add_column(name, overflow="fold")
+    for name in ("calls", "failed", "tokens in", "tokens out", "spent"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for purpose, usage in sorted(progress.usage.items(), key=lambda item: str(item[0])):
+        table.add_row(
+            plain(purpose.role),
+            plain(purpose.target or "(all)"),
+            plain(purpose.model),
+            f"{usage.calls:,}",
+            f"{usage.failed + usage.abandoned:,}",
+            f"{usage.input_tokens:,}",
+            f"{usage.output_tokens:,}",
+            f"${usage.spent_usd:,.4f}",
+        )
+    return table

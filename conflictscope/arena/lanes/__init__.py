@@ -1,0 +1,19 @@
+"""The throttled, retried, metered, journaled way to one model: small steps around one interface.
+
+lane         states the order in which the steps stand
+steps        what passes from step to step
+journal      what was answered is never asked again; what is asked is written down
+breaker      closes the lane on an error that will not go away
+retry        the one layer of retries
+concurrency  how many requests are in flight, adapted to how the service takes them
+budget       reserves an amount before each request, settles it after
+throttle     requests and tokens per minute
+endpoint     asks the model, within its deadline; whatever goes wrong becomes a typed failure
+"""
+
+from conflictscope.arena.lanes.budget import Budget, FlatPrice, Price, known_price
+from conflictscope.arena.lanes.endpoint import note_headers
+from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
+from conflictscope.arena.lanes.throttle import RateLimit
+
+__all__ = ["Budget", "FlatPrice", "ModelLane", "Policy", "Price", "RateLimit", "known_price", "note_headers", "output_modes"]

@@ -1,0 +1,107 @@
+"""The two ends of the call journal in a lane: the replay of what was answered, the record of what is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.models import ModelRequestParameters
+
+from conflictscope.arena.lanes.steps import Reply, Request, Step
+from conflictscope.errors import CallFailed
+from conflictscope.ports import Call, CallEnd, CallSent, CallState, Journal
+from conflictscope.redaction import redact_bytes
+
+RESPONSE = TypeAdapter(ModelResponse)
+_PARAMETERS = TypeAdapter(ModelRequestParameters)
+# When and by which run a message was made says nothing about what is asked; without it, equal requests are equal bytes.
+_VOLATILE = {"timestamp", "run_id", "conversation_id", "metadata", "usage", "provider_details", "provider_response_id"}
+_EXCLUDED: Any = {"__all__": {**dict.fromkeys(_VOLATILE, True), "parts": {"__all__": {"timestamp"}}}}
+# Settings that may carry a key, and are never written down.
+_SECRET_SETTINGS = {"extra_headers", "extra_body"}
+# After these the service may have worked, and may bill it, though nothing usable came back.
+_MAYBE_BILLED = {"timeout", "connection", "malformed", "unexpected"}
+
+
+class Replay:
+    """The outermost step: the reply of a former process where there is one, else what the next step says."""
+
+    def __init__(self, following: Step, journal: Journal, name: str) -> None:
+        self._next = following
+        self._journal = journal
+        self._name = name.encode()
+
+    async def __call__(self, call: Call) -> ModelResponse:
+        """The reply."""
+        body = redact_bytes(encode(call))
+        fingerprint = hashlib.blake2b(self._name + b"\0" + body, digest_size=16).hexdigest()
+        known = self._journal.answered(call.scope, fingerprint)
+        if known is not None:
+            return RESPONSE.validate_json(known)
+        return (await self._next(Request(call, body, fingerprint))).response
+
+
+class Record:
+    """Writes a request down before it is sent, and what became of it after: committed, failed or abandoned."""
+
+    def __init__(self, following: Step, journal: Journal, name: str) -> None:
+        self._next = following
+        self._journal = journal
+        self._name = name
+
+    async def __call__(self, request: Request) -> Reply:
+        """The reply."""
+        call = request.call
+        seq = await self._journal.sent(
+            CallSent(
+                scope=call.scope,
+                fingerprint=request.fingerprint,
+                role=call.role,
+                target=call.target,
+                model=self._name,
+                prompt=call.prompt,
+                request=request.body,
+                reserved_usd=request.reserved_usd,
+            )
+        )
+        started = time.perf_counter()
+        request.spent_usd = request.reserved_usd
+        end = CallEnd(CallState.ABANDONED, at_risk_usd=request.reserved_usd)
+        try:
+            reply = await self._next(request)
+            request.spent_usd = reply.cost_usd or 0.0
+            usage = reply.response.usage
+            end = CallEnd(
+                CallState.COMMITTED,
+                reply=reply.body,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cost_usd=reply.cost_usd,
+                latency_s=reply.latency_s,
+            )
+            return reply
+        except CallFailed as failure:
+            if failure.kind not in _MAYBE_BILLED:
+                request.spent_usd = 0.0
+            end = CallEnd(
+                CallState.FAILED,
+                failure=str(failure),
+                at_risk_usd=request.spent_usd,
+                latency_s=time.perf_counter() - started,
+            )
+            raise
+        finally:
+            self._journal.ended(seq, end)
+
+
+def encode(call: Call) -> bytes:
+    """The request as stored and compared: equal bytes for equal requests, in every process."""
+    messages = ModelMessagesTypeAdapter.dump_json(call.messages, exclude=_EXCLUDED, exclude_none=True)
+    parameters = _PARAMETERS.dump_json(call.parameters, exclude_defaults=True)
+    plain = {key: value for key, value in call.settings.items() if key not in _SECRET_SETTINGS}
+    settings = json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__).encode()
+    return b'{"messages":%b,"parameters":%b,"settings":%b}' % (messages, parameters, settings)

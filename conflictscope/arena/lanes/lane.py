@@ -1,0 +1,90 @@
+"""A lane: the steps to one model, in the order in which they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic_ai.messages import ModelResponse
+from pydantic_ai.models import Model
+
+from conflictscope.arena.lanes.breaker import Breaker
+from conflictscope.arena.lanes.budget import Budget, Meter, Price
+from conflictscope.arena.lanes.concurrency import Concurrency
+from conflictscope.arena.lanes.endpoint import Endpoint
+from conflictscope.arena.lanes.journal import Record, Replay
+from conflictscope.arena.lanes.retry import Retry
+from conflictscope.arena.lanes.throttle import RateLimit, Throttle
+from conflictscope.ports import Call, Journal, OutputMode
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How far a lane goes for a reply.
+
+    call_timeout_s: one request. attempts: how often one call is sent at the most; retry_time_s: no further attempt after this
+    long. concurrency: requests in flight at the most.
+    """
+
+    call_timeout_s: float = 120.0
+    attempts: int = 6
+    retry_time_s: float = 300.0
+    concurrency: int = 64
+
+
+class ModelLane:
+    """A Lane to one model.
+
+    rates: limits that this lane shares with others (those of its provider); what the service's headers say of this model is
+    kept beside them. output_mode: how the model is asked for typed output; until somebody finds out, the best that its
+    profile promises.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        journal: Journal,
+        budget: Budget,
+        policy: Policy,
+        *,
+        price: Price | None = None,
+        rates: Sequence[RateLimit] = (),
+    ) -> None:
+        self._model = model
+        self.output_mode = output_modes(model)[0]
+        self.name = f"{model.system}:{model.model_name}"
+        # From the model outwards. A retry waits outside of the slots, so that one long Retry-After holds up nobody else; an
+        # attempt first takes a slot and its share of the budget, and then waits for its minute, so that nothing stands
+        # between the throttle's word and the sending.
+        endpoint = Endpoint(model, self.name, price, policy.call_timeout_s)
+        record = Record(endpoint, journal, self.name)
+        throttle = Throttle(record, rates)
+        meter = Meter(throttle, budget, price, self.name)
+        concurrency = Concurrency(meter, policy.concurrency, self.name)
+        retry = Retry(concurrency, policy.attempts, policy.retry_time_s)
+        self._breaker = Breaker(retry, self.name)
+        self._replay = Replay(self._breaker, journal, self.name)
+
+    @property
+    def model(self) -> Model:
+        """The model at the end of the lane."""
+        return self._model
+
+    @property
+    def closed(self) -> str | None:
+        """Why the lane answers nobody any more; None while it is open."""
+        return self._breaker.closed
+
+    async def request(self, call: Call) -> ModelResponse:
+        """The journaled reply where there is one, else the model's. Raises CallFailed, LimitReached, LaneClosed."""
+        return await self._replay(call)
+
+
+def output_modes(model: Model) -> list[OutputMode]:
+    """The ways to ask for typed output that the model's profile says it has, the best first; words always do."""
+    modes: list[OutputMode] = []
+    if model.profile.get("supports_json_schema_output", False):
+        modes.append("native")
+    if model.profile.get("supports_tools", True):
+        modes.append("tool")
+    return [*modes, "prompted"]

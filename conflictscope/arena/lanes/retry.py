@@ -1,0 +1,57 @@
+"""The one layer of retries: the SDKs' own are off."""
+
+from __future__ import annotations
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_random, wait_random_exponential
+
+from conflictscope.arena.lanes.steps import Reply, Request, Step
+from conflictscope.errors import CallFailed
+
+_RETRYABLE = {"timeout", "connection", "malformed", "unexpected", "http_408", "http_409", "http_429"}
+
+_backoff = wait_random_exponential(multiplier=0.5, max=30)
+_jitter = wait_random(0, 0.5)
+
+log = structlog.get_logger()
+
+
+def retryable(error: BaseException) -> bool:
+    """Whether the same request may do better: overload, faults of the service or of the way there, unusable bodies."""
+    return isinstance(error, CallFailed) and (error.kind in _RETRYABLE or error.kind.startswith("http_5"))
+
+
+class Retry:
+    """Sends a call again, with growing jittered pauses or as long as the service asks, within `attempts` and `retry_time_s`."""
+
+    def __init__(self, following: Step, attempts: int, retry_time_s: float) -> None:
+        self._next = following
+        self._retrying = AsyncRetrying(
+            stop=stop_after_attempt(attempts) | stop_before_delay(retry_time_s),
+            wait=_pause_s,
+            retry=retry_if_exception(retryable),
+            before_sleep=_tell,
+            reraise=True,
+        )
+
+    async def __call__(self, request: Request) -> Reply:
+        """The reply, or the last failure."""
+        return await self._retrying.copy()(self._next, request)
+
+
+def _failure(state: RetryCallState) -> CallFailed:
+    failure = state.outcome.exception() if state.outcome is not None else None
+    assert isinstance(failure, CallFailed), "only those are retried"
+    return failure
+
+
+def _pause_s(state: RetryCallState) -> float:
+    asked_s = _failure(state).retry_after_s
+    return _backoff(state) if asked_s is None else asked_s + _jitter(state)
+
+
+def _tell(state: RetryCallState) -> None:
+    request: Request = state.args[0]
+    failure, pause_s = _failure(state), state.next_action.sleep if state.next_action else 0.0
+    log.info("call.retried", scope=request.call.scope, kind=failure.kind, attempt=state.attempt_number, pause_s=pause_s)

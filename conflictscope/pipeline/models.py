@@ -1,0 +1,112 @@
+"""Making models by their names, and the HTTP clients that they are reached by: one for each provider, closed at the end."""
+
+from __future__ import annotations
+
+import resource
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+from pydantic_ai.exceptions import UserError
+from pydantic_ai.models import Model, infer_model
+from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
+
+from conflictscope.arena import note_headers
+from conflictscope.config import PLANTED, ProviderConfig, SweepConfig, provider_section
+from conflictscope.errors import InputError
+from conflictscope.planted import Lexicon, PlantedWorld, planted_model
+from conflictscope.redaction import know_secrets
+
+_FILES_BESIDE_SOCKETS = 100
+_CONNECT_S = 30.0
+_KEEP_ALIVE_S = 120.0  # longer than a reply takes, so that the connections of one turn serve the next
+
+
+class Models:
+    """Makes models; an async context that closes what it opened."""
+
+    def __init__(self, config: SweepConfig, world: PlantedWorld | None, lexicon: Lexicon) -> None:
+        self._config = config
+        self._world = world
+        self._lexicon = lexicon
+        self._providers: dict[str, Provider[Any]] = {}
+        self._clients: list[httpx2.AsyncClient] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for client in self._clients:
+            await client.aclose()
+
+    def make(self, name: str) -> Model:
+        """The model of this pydantic-ai name. Raises InputError for an unknown name or a missing key."""
+        if name.startswith(PLANTED):
+            if self._world is None:
+                raise InputError(f'{name!r} needs `world = "FILE.toml"` in the sweep file')
+            return planted_model(self._world, name.removeprefix(PLANTED), self._lexicon)
+
+        # Imported here, for the two SDKs take a second to import and a planted run needs neither.
+        from anthropic import AnthropicError
+        from openai import OpenAIError
+
+        try:
+            infer_provider_class(name.partition(":")[0])
+            return infer_model(name, self._provider)
+        except (UserError, OpenAIError, AnthropicError, ValueError, ImportError, TypeError) as error:
+            first_sentence = str(error).partition(". ")[0]
+            raise InputError(f"model {name!r} cannot be used: {first_sentence} (planted models need no key)") from None
+
+    def _provider(self, name: str) -> Provider[Any]:
+        section = provider_section(name)
+        if section not in self._providers:
+            self._providers[section] = self._make_provider(name, self._config.providers.get(section))
+        return self._providers[section]
+
+    def _make_provider(self, name: str, section: ProviderConfig | None) -> Provider[Any]:
+        """A provider on the fast transport, with the SDK's own retries off; others than these two SDKs as pydantic-ai has them."""
+        import anthropic
+        import openai
+
+        kind = infer_provider_class(name)
+        base_url = section.base_url if section else None
+        provider = infer_provider(name) if base_url is None else kind(base_url=base_url)  # type: ignore[call-arg]
+        client = provider.client
+        know_secrets({}, *(getattr(client, attribute, None) for attribute in ("api_key", "auth_token")))
+        if isinstance(client, openai.AsyncOpenAI):
+            fast = client.with_options(http_client=self._http_client(openai), max_retries=0, timeout=self._timeout)
+            return kind(openai_client=fast)  # type: ignore[call-arg]
+        if isinstance(client, anthropic.AsyncAnthropic):
+            fast = client.with_options(http_client=self._http_client(anthropic), max_retries=0, timeout=self._timeout)
+            return kind(anthropic_client=fast)  # type: ignore[call-arg]
+        return provider
+
+    @property
+    def _timeout(self) -> httpx2.Timeout:
+        # The lane's deadline comes first; this one only sees to it that a reply may take as long as that.
+        return httpx2.Timeout(self._config.limits.call_timeout_s + _CONNECT_S, connect=_CONNECT_S)
+
+    def _http_client(self, sdk: Any) -> httpx2.AsyncClient:
+        most = self._config.limits.concurrency
+        allow_open_files((len(self._clients) + 1) * most)
+        client: httpx2.AsyncClient = sdk.DefaultAioHttpClient(
+            limits=httpx2.Limits(
+                max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S
+            ),
+            event_hooks={"response": [note_headers]},
+        )
+        self._clients.append(client)
+        return client
+
+
+def allow_open_files(sockets: int) -> None:
+    """See to it that the process may hold so many sockets. Raises InputError where it may not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = sockets + _FILES_BESIDE_SOCKETS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise InputError(
+                f"limits.concurrency: {sockets:,} connections need {needed:,} open files, and this system allows {hard:,} "
+                "(ulimit -Hn): lower it"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,84 @@
+"""Before a sweep of real models: is each of them there, does it accept our key, and how can it be asked for a verdict?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from conflictscope import agents
+from conflictscope.arena import ModelLane, output_modes
+from conflictscope.config import RoleSettings, SweepConfig
+from conflictscope.errors import CallFailed, InputError
+from conflictscope.outcome import Role
+from conflictscope.pipeline.casting import Lanes
+from conflictscope.store import RunWriter
+
+# After these, another way of asking for typed output may do.
+_WRONG_WAY = {"http_400", "http_422", "setup", "unparsed", "empty", "malformed"}
+
+log = structlog.get_logger()
+
+
+async def preflight(config: SweepConfig, lanes: Lanes, writer: RunWriter, tell: Callable[[str], None]) -> None:
+    """Ask each model that is not planted here one small question, and keep how the judge is asked for verdicts.
+
+    What was answered in a former session is not asked again. Raises InputError that tells of every model that failed,
+    LimitReached where the budget does not even reach for this.
+    """
+    known = await writer.output_modes()
+    checks = {}
+    for name, role, settings in _uses(config):
+        lane = lanes.to(name)
+        if lane.model.system == "planted":
+            continue
+        if role is Role.JUDGE:
+            lane.output_mode = known.get(name, lane.output_mode)
+            checks[name, settings] = _find_output_mode(name, lane, settings, writer)
+        elif (name, settings) not in checks:
+            checks[name, settings] = agents.probe_text(lane, role, settings)
+    if not checks:
+        return
+    names = list(dict.fromkeys(name for name, _ in checks))
+    tell(f"Asking {', '.join(names)} one small question each, to see whether they can be used ...")
+    results = await asyncio.gather(*checks.values(), return_exceptions=True)
+    failures = [f"{name}: {result}" for (name, _), result in zip(checks, results, strict=True) if isinstance(result, CallFailed)]
+    if failures:
+        log.error("preflight.failed", failures=failures)
+        raise InputError("these models cannot be used as the sweep asks for them:\n  " + "\n  ".join(failures))
+    for result in results:
+        if result is not None:
+            raise result
+
+
+def _uses(config: SweepConfig) -> list[tuple[str, Role, RoleSettings]]:
+    """Who speaks through which lane, as what, and with which settings; judges first, for theirs is the harder question."""
+    judges = [(name, Role.JUDGE, _settings(config.judge)) for name in config.judges() if config.judge]
+    speakers = [
+        (speaker.lane, Role.USER if speaker is config.user else Role.TARGET, _settings(speaker))
+        for speaker in config.speakers()
+    ]
+    return [*judges, *speakers]
+
+
+def _settings(section: RoleSettings) -> RoleSettings:
+    """The settings of a section, alone and comparable."""
+    return RoleSettings(**{name: getattr(section, name) for name in RoleSettings.model_fields})
+
+
+async def _find_output_mode(name: str, lane: ModelLane, settings: RoleSettings, writer: RunWriter) -> None:
+    """Find the best way to ask this model for a verdict that it takes, beginning with what was found before."""
+    promised = output_modes(lane.model)
+    ways = [lane.output_mode, *(mode for mode in promised if mode != lane.output_mode)]
+    for mode in ways:
+        lane.output_mode = mode
+        try:
+            await agents.probe_verdict(lane, settings)
+        except CallFailed as failure:
+            if failure.kind not in _WRONG_WAY or mode == ways[-1]:
+                raise
+            log.info("preflight.output_mode", model=name, mode=mode, error=str(failure)[:500])
+        else:
+            await writer.record_output_mode(name, mode)
+            return
