@@ -45,8 +45,11 @@ class AccessDenied(StopRun):
 class CallFailed(ConflictScopeError):
     """One call gave no usable reply.
 
-    `kind` is a stable short word for counting: `timeout`, `http_429`, `connection`, `refused` (stopped by a content
-    filter), `truncated`, `empty`, `unparsed`, `agent` (a user's own agent raised), `unexpected`.
+    `kind` is a stable short word for counting. Of the call: `timeout`, `http_429` (and every other status), `connection`,
+    `api` (the service said that it failed), `setup` (the model has no such setting or mode), `unexpected`. Of the reply:
+    `refused` (by the model's own refusal or a content filter), `truncated` (by the token limit), `empty`, `unparsed` (no
+    protocol's reply, or no valid typed reply after one re-ask; the message ends with the reply as it came). `agent`: a
+    user's own agent raised.
     """
 
     def __init__(self, kind: str, message: str) -> None:

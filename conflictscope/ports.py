@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters
@@ -14,17 +14,22 @@ from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side
 from conflictscope.rating import Rating
 from conflictscope.scenario import Scenario
 
+OutputMode = Literal["native", "tool", "prompted"]
+"""How a model is asked for typed output: by its JSON-schema output, by a tool whose arguments are it, or in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """All that a participant or judge may know when it is its turn.
 
     scope: what the calls of this turn belong to in the journal: an episode key, or `opening/<scenario id>`.
+    target: the label of the target whose episode it is; None for what all targets share, which is the opening.
     seed: the episode's own seed; what else is random in this turn is derived from it.
     shown_first: which action is shown first to whoever is shown both, drawn from the seed.
     """
 
     scope: str
+    target: str | None
     seed: int
     scenario: Scenario
     transcript: tuple[Message, ...]
@@ -49,9 +54,13 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to one model, and what it is for. `prompt` is the name and version of the prompt file."""
+    """One request to one model, and what it is for.
+
+    target: as in Turn, so that calls can be counted by target. prompt: the name and version of the prompt file.
+    """
 
     scope: str
+    target: str | None
     role: Role
     prompt: str
     messages: list[ModelMessage]
@@ -65,6 +74,11 @@ class Lane(Protocol):
     @property
     def model(self) -> Model:
         """The model at the end of the lane; for its name and profile, not for calling past the lane."""
+        ...
+
+    @property
+    def output_mode(self) -> OutputMode:
+        """How this model is asked for typed output."""
         ...
 
     async def request(self, call: Call) -> ModelResponse:

@@ -27,7 +27,7 @@ from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters
 
 from conflictscope.errors import AccessDenied, CallFailed, LimitReached
-from conflictscope.ports import Call, CallRecord, Journal
+from conflictscope.ports import Call, CallRecord, Journal, OutputMode
 
 _RESPONSE = TypeAdapter(ModelResponse)
 _PARAMETERS = TypeAdapter(ModelRequestParameters)
@@ -82,22 +82,35 @@ class Budget:
 
 
 class ModelLane:
-    """A Lane to one model."""
+    """A Lane to one model. output_mode: None for the best that the model's profile promises."""
 
     def __init__(
-        self, model: Model, journal: Journal, budget: Budget, *, timeout_s: float, throttle: Throttle | None = None
+        self,
+        model: Model,
+        journal: Journal,
+        budget: Budget,
+        *,
+        timeout_s: float,
+        throttle: Throttle | None = None,
+        output_mode: OutputMode | None = None,
     ) -> None:
         self._model = model
         self._journal = journal
         self._budget = budget
         self._timeout_s = timeout_s
         self._throttle = throttle
+        self._output_mode = output_mode or promised_output_mode(model)
         self._name = f"{model.system}:{model.model_name}"
 
     @property
     def model(self) -> Model:
         """The model at the end of the lane."""
         return self._model
+
+    @property
+    def output_mode(self) -> OutputMode:
+        """How this model is asked for typed output."""
+        return self._output_mode
 
     async def request(self, call: Call) -> ModelResponse:
         """The journaled reply where there is one, else the model's. Raises CallFailed, LimitReached."""
@@ -182,6 +195,13 @@ class ModelLane:
                 latency_s=time.perf_counter() - started,
             )
         )
+
+
+def promised_output_mode(model: Model) -> OutputMode:
+    """The best way to ask for typed output that the model's profile says it has."""
+    if model.profile.get("supports_json_schema_output", False):
+        return "native"
+    return "tool" if model.profile.get("supports_tools", True) else "prompted"
 
 
 def price_usd(response: ModelResponse) -> float | None:

@@ -142,7 +142,7 @@ class Runner:
         started = time.perf_counter()
         episode = Episode(cast.max_turns)
         while episode.next is not None:
-            turn = Turn(spec.key, seed, spec.scenario, episode.transcript, shown_first)
+            turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
             try:
                 event = await self._take(episode.next, turn, cast)
             except CallFailed as failure:
@@ -193,7 +193,7 @@ class Runner:
     async def _write_opening(self, scenario: Scenario, user: Participant) -> str:
         seed = derive(self._seed, "opening", scenario.id)
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
-        text = await user.reply(Turn(f"opening/{scenario.id}", seed, scenario, (), shown_first))
+        text = await user.reply(Turn(f"opening/{scenario.id}", None, seed, scenario, (), shown_first))
         await self._sink.record_opening(scenario.id, text)
         return text
 

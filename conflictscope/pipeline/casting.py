@@ -126,7 +126,7 @@ def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) 
     """Who plays each group of a sweep."""
 
     def speaker(who: SpeakerConfig) -> agents.Speaker:
-        return agents.speaker(lanes.to(_lane_name(who)), loaded[who.agent] if who.agent else None)
+        return agents.speaker(lanes.to(_lane_name(who)), who, loaded[who.agent] if who.agent else None)
 
     targets = {target.label: speaker(target) for target in sweep.config.targets}
     scenes = {
@@ -153,7 +153,9 @@ def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents
     return partial(
         Cast,
         user=agents.SimulatedUser(speaker(config.user)),
-        judge=agents.ModelJudge(agents.LeanSpeaker(lanes.to(model)), model, config.judge.orders == "both"),
+        judge=agents.ModelJudge(
+            agents.LeanSpeaker(lanes.to(model), config.judge), model, config.judge.orders == "both"
+        ),
         judge_name=model,
         max_turns=config.user.max_turns,
         shared_opening=True,
