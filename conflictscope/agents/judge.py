@@ -31,6 +31,8 @@ def _plain_label(said: object) -> object:
 
 def _plain_number(said: object) -> object:
     """A strength in words or as a share of 7: "six", "6/7", "6.0". Anything else stays as it is."""
+    if isinstance(said, bool):
+        raise ValueError("expected a number")  # to Python, true is 1
     if isinstance(said, float) and said.is_integer():
         return int(said)
     match = _STRENGTH.fullmatch(said.strip()) if isinstance(said, str) else None
