@@ -58,7 +58,7 @@ def _no_latency(scenarios: int) -> dict[str, Any]:
     done = result.snapshot.progress.done
     return {
         "episodes": done,
-        "calls": result.snapshot.progress.calls,
+        "calls": result.snapshot.progress.total.calls,
         "episodes_per_s": round(done / wall),
         "cpu_ms_per_episode": round(1000 * used / done, 2),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -77,7 +77,7 @@ def _against_ideal(episodes: int, in_flight: int, median_s: float, p95_s: float)
         ideal = _replayed(sweep, result.folder.database, in_flight)
     return {
         "episodes": result.snapshot.progress.done,
-        "calls": result.snapshot.progress.calls,
+        "calls": result.snapshot.progress.total.calls,
         "wall_s": round(wall, 2),
         "ideal_s": round(ideal, 2),
         "wall_over_ideal": round(wall / ideal, 3),

@@ -415,11 +415,16 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
     told: list[str] = []
     if result.left:
         shown = [f"  {key}" for key in result.left[:_MOST_LEFT]]
-        more = [f"  ... and {len(result.left) - _MOST_LEFT:,} more: see --json"] if len(result.left) > _MOST_LEFT else []
+        more = (
+            [f"  ... and {len(result.left) - _MOST_LEFT:,} more: see --json"] if len(result.left) > _MOST_LEFT else []
+        )
         told += [f"{len(result.left):,} episodes are left:", *shown, *more]
     match result.state:
         case "enough":
-            told += [f"Ended early: {result.message}. To play the rest, resume with:", f"  {resume} --set limits.done_share=1"]
+            told += [
+                f"Ended early: {result.message}. To play the rest, resume with:",
+                f"  {resume} --set limits.done_share=1",
+            ]
         case "failed":
             told += [f"error: {result.message}", "What was finished is kept. Mend it and resume with:", f"  {resume}"]
         case "limit":
@@ -427,12 +432,14 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
         case "interrupted":
             told += ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
     if progress.failed and result.state in ("finished", "enough"):
-        allowed = f", more than limits.failed_share allows ({result.failed_share_allowed:.0%})" if result.exit_code else ""
+        allowed = (
+            f", more than limits.failed_share allows ({result.failed_share_allowed:.0%})" if result.exit_code else ""
+        )
+        where = result.folder.path / "log.jsonl"
         told += [
-            f"{progress.failed:,} of {progress.done:,} episodes failed{allowed}. Kinds of failure are counted above; each one is in "
-            f"{result.folder.path / 'log.jsonl'}. To try them again:",
-            f"  {resume}",
+            f"{progress.failed:,} of {progress.done:,} episodes failed{allowed}; each one is in {where}. To try them again:"
         ]
+        told += [f"  {resume}"]
     return told
 
 

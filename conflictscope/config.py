@@ -6,9 +6,10 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic_ai.settings import ThinkingEffort, ThinkingLevel
 
 from conflictscope.documents import Document, Record, dotted, parse
 from conflictscope.errors import InputError
@@ -19,14 +20,57 @@ PLANTED = "planted:"
 Positive = Annotated[float, Field(gt=0)]
 
 
-class SpeakerConfig(Record):
+_LARGEST_SEED = 2**31 - 1  # what every provider that takes a seed accepts
+
+
+class RoleSettings(Record):
+    """What is sent with every request of a role.
+
+    temperature: 0..2; the model's own where it is not given. max_tokens: the longest reply, thinking included; always sent,
+    so that every reply has a bound. thinking: off, on, or how much; the model's own habit where it is not given. seed: true
+    sends one that is derived from the episode, false sends none, an integer is sent as it is. What a model has no such
+    setting for is not sent.
+    """
+
+    temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, strict=True)] = 8192
+    thinking: ThinkingLevel | None = None
+    seed: bool | int = True
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _known_effort(cls, thinking: object) -> object:
+        efforts = get_args(ThinkingEffort)
+        if thinking is not None and not isinstance(thinking, bool) and thinking not in efforts:
+            raise ValueError(f"expected true, false or one of {', '.join(efforts)}, got {thinking!r}")
+        return thinking
+
+    @field_validator("seed", mode="before")
+    @classmethod
+    def _sendable_seed(cls, seed: object) -> object:
+        if not isinstance(seed, int) or not 0 <= seed <= _LARGEST_SEED:
+            raise ValueError(
+                f"expected true (derived from the episode), false (none) or an integer 0..{_LARGEST_SEED}, got {seed!r}"
+            )
+        return seed
+
+
+class SpeakerConfig(RoleSettings):
     """Who speaks: a model by its pydantic-ai name, or a user's own `pydantic_ai.Agent` as `module:attribute`.
 
-    With both, the agent runs on the model named here instead of its own.
+    With both, the agent runs on the model named here instead of its own. An agent's own settings hold where the file says
+    nothing; what it says holds over them.
     """
 
     model: str | None = None
     agent: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _unsaid_stays_unsaid(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """For an agent, a default that is spelled out is not the same as one that is left out."""
+        dumped: dict[str, Any] = dump(self)
+        unsaid = RoleSettings.model_fields.keys() - self.model_fields_set if self.agent is not None else set()
+        return {key: value for key, value in dumped.items() if key not in unsaid}
 
     @model_validator(mode="after")
     def _somebody_speaks(self) -> Self:
@@ -73,7 +117,7 @@ class UserConfig(SpeakerConfig):
     max_turns: Annotated[int, Field(ge=1, le=50)] = 3
 
 
-class JudgeConfig(Record):
+class JudgeConfig(RoleSettings):
     """The judge.
 
     orders: `random` shows the two actions in an order drawn from the seed; `both` asks in both orders, and a judge that
@@ -222,7 +266,12 @@ class SweepConfig(Record):
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed: everything but the limits, the rates, the prices and the name."""
         identity = self.model_dump(mode="json", exclude={"limits", "providers", "prices", "name"})
-        return {**identity, "base_url": {name: section.base_url for name, section in self.providers.items()}}
+        roles: list[RoleSettings | None] = [*self.targets, self.user, self.judge]
+        return {
+            **identity,
+            "seeds": [str(role.seed) for role in roles if role],  # true and 1 are equal to Python, and not to us
+            "base_url": {name: section.base_url for name, section in self.providers.items()},
+        }
 
 
 def provider_section(provider: str) -> str:

@@ -40,10 +40,11 @@ class LaneClosed(ConflictScopeError):
 class CallFailed(ConflictScopeError):
     """One call gave no usable reply.
 
-    `kind` is a stable short word for counting. From a lane: `timeout`, `connection`, `malformed` (a body that is cut short or
-    not what was asked for), `http_429` and other statuses, `quota` (credit is used up), `refused` (stopped by a content
-    filter), `setup`, `unexpected`. From a role: `truncated` (cut by the token limit), `empty`, `unparsed` (no valid typed reply),
-    `agent` (a user's own agent raised). From the runner: `episode_timeout`.
+    `kind` is a stable short word for counting. Of the call: `timeout`, `connection`, `http_429` and every other status,
+    `malformed` (a body that is cut short or not what was asked for), `quota` (credit is used up), `setup` (the model has no
+    such setting or mode), `unexpected`. Of the reply: `refused` (by the model's own refusal or a content filter), `truncated`
+    (by the token limit), `empty`, `unparsed` (no valid typed reply after one re-ask; the message ends with the reply as it
+    came). `agent`: a user's own agent raised. `episode_timeout`: of the episode.
 
     retry_after_s: how long the service asked us to wait, where it did.
     """

@@ -3,6 +3,7 @@
 from conflictscope.agents.judge import JudgeReply, ModelJudge
 from conflictscope.agents.multiple_choice import LetterReader, Question, question_prompt
 from conflictscope.agents.participants import SimulatedUser, Target, steer
+from conflictscope.agents.probe import probe_text, probe_verdict
 from conflictscope.agents.prompts import all_prompts
 from conflictscope.agents.speakers import AgentSpeaker, LeanSpeaker, Speaker, agent_model, speaker
 
@@ -18,6 +19,8 @@ __all__ = [
     "Target",
     "agent_model",
     "all_prompts",
+    "probe_text",
+    "probe_verdict",
     "question_prompt",
     "speaker",
     "steer",

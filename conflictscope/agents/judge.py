@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from conflictscope.agents.participants import shown
 from conflictscope.agents.prompts import fence, fenced_transcript, load_prompt
@@ -15,18 +16,52 @@ from conflictscope.outcome import Judgement, Role, Side, Verdict
 from conflictscope.ports import Turn
 from conflictscope.seeds import request_seed
 
+_ACTION = re.compile(r"action[\s_-]*([12])", re.IGNORECASE)
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven")
+_STRENGTH = re.compile(rf"([1-7]|{'|'.join(_NUMBERS)})(?:\.0+)?(?:\s*(?:/|of|out\s+of)\s*(?:7|seven))?", re.IGNORECASE)
+
+
+def _plain_label(said: object) -> object:
+    """A label however it is spelled: "ACTION 1" is `action_1`. What names no one label stays as it is."""
+    if not isinstance(said, str):
+        return said
+    action = _ACTION.fullmatch(said.strip())
+    return f"action_{action[1]}" if action else said.strip().casefold()
+
+
+def _plain_number(said: object) -> object:
+    """A strength in words or as a share of 7: "six", "6/7", "6.0". Anything else stays as it is."""
+    if isinstance(said, bool):
+        raise ValueError("expected a number")  # to Python, true is 1
+    if isinstance(said, float) and said.is_integer():
+        return int(said)
+    match = _STRENGTH.fullmatch(said.strip()) if isinstance(said, str) else None
+    if match is None:
+        return said
+    number = match[1].casefold()
+    return _NUMBERS.index(number) + 1 if number in _NUMBERS else int(number)
+
 
 class JudgeReply(BaseModel):
     """The verdict on one conversation."""
 
-    # The labels name places on the page, never values or sides.
+    # The labels name places on the page, never values or sides. The schema is one that every service's strict mode takes:
+    # an enumeration in place of bounds, all fields required, no other keys. What comes may still lack the reasoning, which
+    # decides nothing, or have more keys.
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
     reasoning: str
-    resolved: bool
-    action: Literal["action_1", "action_2", "both", "neither", "refused"]
-    strength: Annotated[int, Field(ge=1, le=7)]
+    resolved: Annotated[bool, BeforeValidator(lambda said: said.strip() if isinstance(said, str) else said)]
+    action: Annotated[Literal["action_1", "action_2", "both", "neither", "refused"], BeforeValidator(_plain_label)]
+    strength: Annotated[Literal[1, 2, 3, 4, 5, 6, 7], BeforeValidator(_plain_number)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reasoning_may_be_missing(cls, said: object) -> object:
+        if isinstance(said, dict) and said.get("reasoning") is None:
+            return {**said, "reasoning": ""}
+        return said
 
 
 _UNPLACED = {"both": Verdict.TIE, "neither": Verdict.NEITHER, "refused": Verdict.REFUSED}
@@ -57,7 +92,9 @@ class ModelJudge:
             transcript=fenced_transcript(turn.transcript),
         )
         seed = request_seed(turn.seed, Role.JUDGE, len(turn.transcript), turn.shown_first)
-        utterance = Utterance(turn.scope, Role.JUDGE, prompt.version, prompt.instructions(), [message], seed)
+        utterance = Utterance(
+            turn.scope, turn.target, Role.JUDGE, prompt.version, prompt.instructions(), [message], seed
+        )
         reply = await self.speaker.decide(utterance, JudgeReply)
         return Judgement(
             judge=self.name,

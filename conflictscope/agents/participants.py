@@ -41,7 +41,9 @@ class SimulatedUser:
         # From the user's side the target is the one who answers, and a cue stands before the user's first message.
         history = [prompt.message(), *(message.text for message in turn.transcript)]
         seed = request_seed(turn.seed, Role.USER, len(turn.transcript))
-        return await self.speaker.say(Utterance(turn.scope, Role.USER, prompt.version, instructions, history, seed))
+        return await self.speaker.say(
+            Utterance(turn.scope, turn.target, Role.USER, prompt.version, instructions, history, seed)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Target:
         history = [message.text for message in turn.transcript]
         seed = request_seed(turn.seed, Role.TARGET, len(turn.transcript))
         return await self.speaker.say(
-            Utterance(turn.scope, Role.TARGET, self.prompt, self.system_prompt, history, seed)
+            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed)
         )
 
 

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_ai import Agent
 from pydantic_ai.capabilities import ReinjectSystemPrompt
-from pydantic_ai.exceptions import ContentFilterError
+from pydantic_ai.exceptions import ContentFilterError, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.wrapper import WrapperModel
-from pydantic_ai.output import OutputObjectDefinition
-from pydantic_ai.settings import ModelSettings
+from pydantic_ai.settings import ModelSettings, merge_model_settings
 
+from conflictscope.agents.replies import check_finished, text_of
+from conflictscope.agents.structured import Unreadable, ask_again, read, typed, verbatim
+from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed, ConflictScopeError
 from conflictscope.outcome import Role
 from conflictscope.ports import Call, Lane
 
 T = TypeVar("T", bound=BaseModel)
 _TEXT = ModelRequestParameters()
-_CODE_FENCE = re.compile(r"\A\s*```[a-z]*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_DEFAULTS = RoleSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """What is asked of a speaker.
 
-    history: texts of the conversation from the speaker's own side, the other's and its own in turn; the first and the
-    last are the other's. seed: sent to models that take one.
+    scope, target: as in Turn. history: texts of the conversation from the speaker's own side, the other's and its own in
+    turn; the first and the last are the other's. seed: derived from the episode, for the request.
     """
 
     scope: str
+    target: str | None
     role: Role
     prompt: str
     instructions: str | None
@@ -53,9 +54,21 @@ class Utterance:
         last.instructions = self.instructions
         return messages
 
-    def call(self, messages: list[ModelMessage], parameters: ModelRequestParameters) -> Call:
-        """The call that asks for it."""
-        return Call(self.scope, self.role, self.prompt, messages, ModelSettings(seed=self.seed), parameters)
+    def call(self, messages: list[ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters) -> Call:
+        """A call that asks for it."""
+        return Call(self.scope, self.target, self.role, self.prompt, messages, settings, parameters)
+
+
+def request_settings(settings: RoleSettings, seed: int) -> ModelSettings:
+    """What is sent with a request of a role; `seed` is the one derived for it."""
+    sent = ModelSettings(max_tokens=settings.max_tokens)
+    if settings.temperature is not None:
+        sent["temperature"] = settings.temperature
+    if settings.thinking is not None:
+        sent["thinking"] = settings.thinking
+    if settings.seed is not False:
+        sent["seed"] = seed if settings.seed is True else settings.seed
+    return sent
 
 
 class Speaker(Protocol):
@@ -75,36 +88,46 @@ class LeanSpeaker:
     """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run."""
 
     lane: Lane
+    settings: RoleSettings = _DEFAULTS
 
     async def say(self, utterance: Utterance) -> str:
         """A reply in prose."""
-        return text_of(await self.lane.request(utterance.call(utterance.messages(), _TEXT)))
+        return text_of(await self._request(utterance, utterance.messages(), _TEXT))
 
     async def decide(self, utterance: Utterance, schema: type[T]) -> T:
-        """A reply of the given shape; one that does not fit is sent back once with what is wrong with it."""
-        parameters = _typed(schema, native=bool(self.lane.model.profile.get("supports_json_schema_output")))
+        """A reply of the given shape; one that cannot be read is sent back once with what is wrong with it."""
+        mode = self.lane.output_mode
+        parameters = typed(schema, mode)
         messages = utterance.messages()
-        reply = await self.lane.request(utterance.call(messages, parameters))
+        reply = await self._request(utterance, messages, parameters)
         try:
-            return _parse(text_of(reply), schema)
-        except ValidationError as error:
-            complaint = (
-                f"That reply does not fit the required shape:\n{error}\nReply again, with the JSON object alone."
-            )
-        again = ModelRequest(parts=[UserPromptPart(complaint)], instructions=utterance.instructions)
-        reply = await self.lane.request(utterance.call([*messages, reply, again], parameters))
+            return read(reply, schema)
+        except Unreadable as error:
+            messages = [*messages, *ask_again(reply, str(error), mode, utterance.instructions)]
+        reply = await self._request(utterance, messages, parameters)
         try:
-            return _parse(text_of(reply), schema)
-        except ValidationError as error:
-            raise CallFailed("unparsed", f"no valid {schema.__name__} in two replies: {error}") from error
+            return read(reply, schema)
+        except Unreadable as error:
+            told = f"no valid {schema.__name__} in two replies: {error}\nThe second reply:\n{verbatim(reply)}"
+            raise CallFailed("unparsed", told) from error
+
+    async def _request(
+        self, utterance: Utterance, messages: list[ModelMessage], parameters: ModelRequestParameters
+    ) -> ModelResponse:
+        settings = request_settings(self.settings, utterance.seed)
+        return await self.lane.request(utterance.call(messages, settings, parameters))
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSpeaker:
-    """A user's own Agent, with its tools and capabilities; each of its model requests goes through the lane."""
+    """A user's own Agent, with its tools and capabilities; each of its model requests goes through the lane.
+
+    The agent's own settings hold where the sweep file leaves its role's at the defaults.
+    """
 
     lane: Lane
     agent: Agent[Any, Any]
+    settings: RoleSettings = _DEFAULTS
 
     async def say(self, utterance: Utterance) -> str:
         """The agent's final output, which must be text."""
@@ -124,14 +147,14 @@ class AgentSpeaker:
     async def _run(self, utterance: Utterance, schema: type[T] | None) -> Any:
         *history, last = utterance.messages()
         assert isinstance(last, ModelRequest)
+        model = _LaneModel(self.lane, self.settings, utterance)
         try:
             result = await self.agent.run(
                 utterance.history[-1],
                 message_history=history,
                 instructions=utterance.instructions,
                 output_type=schema,
-                model=_LaneModel(self.lane, utterance),
-                model_settings=ModelSettings(seed=utterance.seed),
+                model=model,
                 capabilities=[ReinjectSystemPrompt()],  # the history is made of texts, without the agent's own prompt
                 infer_name=False,
             )
@@ -140,18 +163,22 @@ class AgentSpeaker:
         except ContentFilterError as error:
             raise CallFailed("refused", str(error)) from error
         except Exception as error:  # a user's tool may raise anything; it fails this episode, not the sweep
+            if isinstance(error, UnexpectedModelBehavior) and model.last_reply is not None:
+                check_finished(model.last_reply)
             raise CallFailed("agent", f"{type(error).__name__}: {error}") from error
-        _check_finished(result.response)
+        check_finished(result.response)
         return result.output
 
 
 class _LaneModel(WrapperModel):
     """The model that an Agent sees: every request becomes a call on the lane, under the utterance that caused it."""
 
-    def __init__(self, lane: Lane, utterance: Utterance) -> None:
+    def __init__(self, lane: Lane, settings: RoleSettings, utterance: Utterance) -> None:
         super().__init__(lane.model)
         self._lane = lane
+        self._role = settings
         self._utterance = utterance
+        self.last_reply: ModelResponse | None = None
 
     async def request(
         self,
@@ -159,49 +186,31 @@ class _LaneModel(WrapperModel):
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
-        u = self._utterance
-        call = Call(u.scope, u.role, u.prompt, messages, model_settings or ModelSettings(), model_request_parameters)
-        return await self._lane.request(call)
+        settings = self._with_ours(merge_model_settings(self.wrapped.settings, model_settings) or {})
+        call = self._utterance.call(messages, settings, model_request_parameters)
+        self.last_reply = await self._lane.request(call)
+        return self.last_reply
+
+    def _with_ours(self, own: ModelSettings) -> ModelSettings:
+        """The agent's own settings over our defaults, and what the sweep file sets over the agent's own."""
+        ours = request_settings(self._role, self._utterance.seed)
+        explicit = {name: value for name, value in ours.items() if name in self._role.model_fields_set}
+        merged = {**ours, **own, **explicit}
+        if self._role.seed is False:
+            merged.pop("seed", None)
+        return cast(ModelSettings, merged)
 
     def request_stream(self, *_: Any, **__: Any) -> Any:
         """Refused: a stream would go past the journal."""
         raise CallFailed("agent", "an agent that streams its requests (an event stream handler) cannot be journaled")
 
 
-def speaker(lane: Lane, agent: Agent[Any, Any] | None) -> Speaker:
+def speaker(lane: Lane, settings: RoleSettings, agent: Agent[Any, Any] | None) -> Speaker:
     """The speaker for a role: the user's agent where there is one, else the lean one."""
-    return LeanSpeaker(lane) if agent is None else AgentSpeaker(lane, agent)
+    return LeanSpeaker(lane, settings) if agent is None else AgentSpeaker(lane, agent, settings)
 
 
 def agent_model(agent: Agent[Any, Any]) -> Model | str | None:
     """The model that an agent was made with."""
     model = agent.model
     return model if isinstance(model, Model | str) or model is None else str(model)
-
-
-def text_of(response: ModelResponse) -> str:
-    """The text of a reply. Raises CallFailed for a reply that was filtered, cut by the token limit, or empty."""
-    _check_finished(response)
-    text = "".join(part.content for part in response.parts if isinstance(part, TextPart)).strip()
-    if not text:
-        raise CallFailed("empty", "no text in the reply")
-    return text
-
-
-def _check_finished(response: ModelResponse) -> None:
-    if response.finish_reason == "content_filter":
-        raise CallFailed("refused", "stopped by the provider's content filter")
-    if response.finish_reason == "length":
-        raise CallFailed("truncated", "cut by the token limit")
-
-
-@cache
-def _typed(schema: type[BaseModel], *, native: bool) -> ModelRequestParameters:
-    """Ask for JSON of a shape: natively where the model can, else by words that pydantic-ai adds to the instructions."""
-    output = OutputObjectDefinition(json_schema=schema.model_json_schema(), name=schema.__name__, strict=True)
-    return ModelRequestParameters(output_mode="native" if native else "prompted", output_object=output)
-
-
-def _parse(text: str, schema: type[T]) -> T:
-    fenced = _CODE_FENCE.match(text)
-    return schema.model_validate_json(fenced[1] if fenced else text)

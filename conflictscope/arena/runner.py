@@ -175,7 +175,9 @@ class Runner:
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
         started = time.perf_counter()
         episode = Episode(cast.max_turns)
-        deadline = None if self._episode_timeout_s is None else asyncio.get_running_loop().time() + self._episode_timeout_s
+        deadline = (
+            None if self._episode_timeout_s is None else asyncio.get_running_loop().time() + self._episode_timeout_s
+        )
         while episode.next is not None:
             turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
             try:

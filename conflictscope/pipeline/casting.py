@@ -93,7 +93,10 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
         if unpriced:
             raise InputError(
                 f"limits.cost_usd: the price of {', '.join(unpriced)} is not known, so the limit could not be kept: add\n"
-                + "\n".join(f'[prices."{name}"]\ninput_usd = ...   # dollars per million tokens\noutput_usd = ...' for name in unpriced)
+                + "\n".join(
+                    f'[prices."{name}"]\ninput_usd = ...   # dollars per million tokens\noutput_usd = ...'
+                    for name in unpriced
+                )
             )
     return models
 
@@ -116,7 +119,7 @@ def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) 
     """Who plays each group of a sweep."""
 
     def speaker(who: SpeakerConfig) -> agents.Speaker:
-        return agents.speaker(lanes.to(who.lane), loaded[who.agent] if who.agent else None)
+        return agents.speaker(lanes.to(who.lane), who, loaded[who.agent] if who.agent else None)
 
     casts = {}
     for target in sweep.config.targets:
@@ -149,7 +152,8 @@ def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
     (model,) = config.judge.models
     user = agents.SimulatedUser(speaker(config.user))
-    judge = agents.ModelJudge(agents.LeanSpeaker(lanes.to(model)), model, config.judge.orders == "both")
+    speaks = agents.LeanSpeaker(lanes.to(model), config.judge)
+    judge = agents.ModelJudge(speaks, model, config.judge.orders == "both")
     max_turns = config.user.max_turns
     others = lanes.to(config.user.lane), lanes.to(model)
 

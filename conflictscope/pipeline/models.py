@@ -35,7 +35,9 @@ class Models:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for client in self._clients:
             await client.aclose()
 
@@ -64,7 +66,7 @@ class Models:
         return self._providers[section]
 
     def _make_provider(self, name: str, section: ProviderConfig | None) -> Provider[Any]:
-        """A provider on the fast transport, with the SDK's own retries off; others than these two SDKs as pydantic-ai has them."""
+        """A provider on the fast transport, with the SDK's own retries off; one that is on neither SDK as pydantic-ai has it."""
         import anthropic
         import openai
 
@@ -74,25 +76,21 @@ class Models:
         client = provider.client
         know_secrets({}, *(getattr(client, attribute, None) for attribute in ("api_key", "auth_token")))
         if isinstance(client, openai.AsyncOpenAI):
-            fast = client.with_options(http_client=self._http_client(openai), max_retries=0, timeout=self._timeout)
-            return kind(openai_client=fast)  # type: ignore[call-arg]
+            return kind(openai_client=client.with_options(**self._fast(openai)))  # type: ignore[call-arg]
         if isinstance(client, anthropic.AsyncAnthropic):
-            fast = client.with_options(http_client=self._http_client(anthropic), max_retries=0, timeout=self._timeout)
-            return kind(anthropic_client=fast)  # type: ignore[call-arg]
+            return kind(anthropic_client=client.with_options(**self._fast(anthropic)))  # type: ignore[call-arg]
         return provider
 
-    @property
-    def _timeout(self) -> httpx2.Timeout:
-        # The lane's deadline comes first; this one only sees to it that a reply may take as long as that.
-        return httpx2.Timeout(self._config.limits.call_timeout_s + _CONNECT_S, connect=_CONNECT_S)
+    def _fast(self, sdk: Any) -> dict[str, Any]:
+        # The lane's deadline comes first; this time-out only sees to it that a reply may take as long as that.
+        timeout = httpx2.Timeout(self._config.limits.call_timeout_s + _CONNECT_S, connect=_CONNECT_S)
+        return {"http_client": self._http_client(sdk), "max_retries": 0, "timeout": timeout}
 
     def _http_client(self, sdk: Any) -> httpx2.AsyncClient:
         most = self._config.limits.concurrency
         allow_open_files((len(self._clients) + 1) * most)
         client: httpx2.AsyncClient = sdk.DefaultAioHttpClient(
-            limits=httpx2.Limits(
-                max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S
-            ),
+            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S),
             event_hooks={"response": [note_headers]},
         )
         self._clients.append(client)

@@ -43,7 +43,9 @@ async def preflight(config: SweepConfig, lanes: Lanes, writer: RunWriter, tell: 
     names = list(dict.fromkeys(name for name, _ in checks))
     tell(f"Asking {', '.join(names)} one small question each, to see whether they can be used ...")
     results = await asyncio.gather(*checks.values(), return_exceptions=True)
-    failures = [f"{name}: {result}" for (name, _), result in zip(checks, results, strict=True) if isinstance(result, CallFailed)]
+    failures = [
+        f"{name}: {result}" for (name, _), result in zip(checks, results, strict=True) if isinstance(result, CallFailed)
+    ]
     if failures:
         log.error("preflight.failed", failures=failures)
         raise InputError("these models cannot be used as the sweep asks for them:\n  " + "\n  ".join(failures))

@@ -83,7 +83,7 @@ MIGRATIONS: dict[str, str] = {
     "0002_lanes": """
         ALTER TABLE calls ADD COLUMN target TEXT;  -- the target that it was made for; NULL for what all targets share
         ALTER TABLE calls ADD COLUMN state TEXT NOT NULL DEFAULT 'sent';  -- sent, committed, failed or abandoned
-        ALTER TABLE calls ADD COLUMN reserved_usd REAL NOT NULL DEFAULT 0;  -- set aside; after the end: what may have been spent unseen
+        ALTER TABLE calls ADD COLUMN reserved_usd REAL NOT NULL DEFAULT 0;  -- once ended: what it may have cost, unseen
         ALTER TABLE calls ADD COLUMN ended INTEGER;  -- 1, 2, ...: the order in which calls ended; NULL while sent
         UPDATE calls SET state = CASE WHEN reply IS NULL THEN 'failed' ELSE 'committed' END, ended = seq;
         CREATE INDEX calls_by_end ON calls (ended);

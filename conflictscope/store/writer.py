@@ -340,11 +340,19 @@ def _first(failure: BaseException) -> BaseException:
     return failure
 
 
-_CALL_COLUMNS = (
-    "seq, scope, fingerprint, role, target, model, prompt, request, created_at, "
-    "state, ended, reply, failure, input_tokens, output_tokens, cost_usd, reserved_usd, latency_s"
-).split(", ")
-_END_COLUMNS = _CALL_COLUMNS[9:]
+_SENT_COLUMNS = ("seq", "scope", "fingerprint", "role", "target", "model", "prompt", "request", "created_at")
+_END_COLUMNS = (
+    "state",
+    "ended",
+    "reply",
+    "failure",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "reserved_usd",
+    "latency_s",
+)
+_CALL_COLUMNS = (*_SENT_COLUMNS, *_END_COLUMNS)
 _INSERT_CALL = f"INSERT INTO calls ({', '.join(_CALL_COLUMNS)}) VALUES (:{', :'.join(_CALL_COLUMNS)})"
 _END_CALL = f"UPDATE calls SET {', '.join(f'{column} = :{column}' for column in _END_COLUMNS)} WHERE seq = :seq"
 

@@ -250,7 +250,9 @@ def print_status(console: Console, progress: Progress) -> None:
 def _calls(progress: Progress) -> str:
     total = progress.total
     parts = [f"{total.calls - total.failed - total.abandoned:,} answered"]
-    parts += [f"{total.failed:,} failed"] * bool(total.failed) + [f"{total.abandoned:,} abandoned"] * bool(total.abandoned)
+    parts += [f"{total.failed:,} failed"] * bool(total.failed) + [f"{total.abandoned:,} abandoned"] * bool(
+        total.abandoned
+    )
     parts += [f"{progress.in_flight:,} in flight"] * bool(progress.in_flight)
     return ", ".join(parts)
 

@@ -15,7 +15,9 @@ SCENARIO = Scenario(
 
 def turn(*said: str, shown_first: Side = "a") -> Turn:
     roles = (Role.USER, Role.TARGET)
-    return Turn("k", 1, SCENARIO, tuple(Message(roles[n % 2], text) for n, text in enumerate(said)), shown_first)
+    return Turn(
+        "k", "alpha", 1, SCENARIO, tuple(Message(roles[n % 2], text) for n, text in enumerate(said)), shown_first
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.profiles import ModelProfile
+from pydantic_ai.settings import ModelSettings
 
 from conflictscope.agents import AgentSpeaker, JudgeReply, LeanSpeaker, ModelJudge, SimulatedUser, Target, steer
 from conflictscope.agents.judge import placed
 from conflictscope.arena import Budget, ModelLane
+from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed, LimitReached
 from conflictscope.library import find, load_value_set
 from conflictscope.outcome import Message, Role, Side, Verdict
-from conflictscope.ports import Turn
+from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario, UserProfile
+from conflictscope.seeds import request_seed
 from tests.arena.test_lanes import Rows
 
 SCENARIO = Scenario(
@@ -72,7 +76,7 @@ def lane(model: Callable[..., Any], profile: ModelProfile | None = None) -> Mode
 def turn(*said: str, shown_first: Side = "a") -> Turn:
     roles = (Role.USER, Role.TARGET)
     transcript = tuple(Message(roles[number % 2], text) for number, text in enumerate(said))
-    return Turn("key", 7, SCENARIO, transcript, shown_first)
+    return Turn("key", "alpha", 7, SCENARIO, transcript, shown_first)
 
 
 async def test_each_party_sees_the_conversation_from_its_own_side() -> None:
@@ -152,13 +156,6 @@ async def test_a_judge_in_both_orders_is_asked_twice() -> None:
     assert [(look.shown_first, look.choice) for look in looks] == [("a", Verdict.A), ("b", Verdict.A)]
 
 
-@pytest.mark.parametrize("reply", [f"```json\n{json.dumps(VERDICT)}\n```", f"\n {json.dumps(VERDICT)} \n"])
-async def test_a_verdict_may_come_in_a_code_fence(reply: str) -> None:
-    """A fence or blanks around the JSON do not matter."""
-    (judgement,) = await ModelJudge(LeanSpeaker(lane(Replying(reply))), "j").judge(turn("u", "t"))
-    assert judgement.choice is Verdict.A
-
-
 async def test_an_unparsable_verdict_is_asked_for_once_more() -> None:
     """The second request shows the judge its reply and what was wrong with it."""
     model = Replying(json.dumps(VERDICT | {"strength": 9}), json.dumps(VERDICT))
@@ -167,24 +164,27 @@ async def test_an_unparsable_verdict_is_asked_for_once_more() -> None:
     who, complaint = model.texts(1)[-1]
     assert who == "other"
     assert "strength" in complaint
-    assert "less than or equal to 7" in complaint
+    assert "1, 2, 3, 4, 5, 6 or 7, got 9" in complaint
 
 
 @pytest.mark.parametrize(
     "bad", ["Action 1, clearly.", "{}", json.dumps(VERDICT | {"action": "A"}), json.dumps(VERDICT | {"resolved": None})]
 )
 async def test_a_verdict_that_never_parses_is_a_failure_not_a_guess(bad: str) -> None:
-    """Two unparsable replies fail the judge; nothing is made of them."""
-    with pytest.raises(CallFailed, match="unparsed"):
-        await ModelJudge(LeanSpeaker(lane(Replying(bad, bad))), "j").judge(turn("u", "t"))
+    """Two unparsable replies fail the judge, which shows the second as it came; nothing is made of them."""
+    model = Replying("first", bad)
+    with pytest.raises(CallFailed) as caught:
+        await ModelJudge(LeanSpeaker(lane(model)), "j").judge(turn("u", "t"))
+    assert caught.value.kind == "unparsed"
+    assert str(caught.value).endswith(f"\n{bad}")
+    assert model.replies == []
 
 
-async def test_a_model_without_native_json_is_asked_in_words() -> None:
-    """Where a model has no JSON-schema output, the shape goes into the instructions."""
+async def test_a_model_with_neither_native_json_nor_tools_is_asked_in_words() -> None:
+    """Where a model has neither JSON-schema output nor tools, the shape goes into the instructions."""
     model = Replying(json.dumps(VERDICT))
-    await ModelJudge(LeanSpeaker(lane(model, ModelProfile(supports_json_schema_output=False))), "j").judge(
-        turn("u", "t")
-    )
+    profile = ModelProfile(supports_json_schema_output=False, supports_tools=False)
+    await ModelJudge(LeanSpeaker(lane(model, profile)), "j").judge(turn("u", "t"))
     parameters = model.infos[0].model_request_parameters
     assert parameters.output_mode == "prompted"
     assert any("strength" in part.content and "JSON" in part.content for part in parameters.instruction_parts or [])
@@ -195,15 +195,20 @@ async def test_a_model_without_native_json_is_asked_in_words() -> None:
     [
         (ModelResponse(parts=[TextPart("half a")], finish_reason="length"), "truncated"),
         (ModelResponse(parts=[TextPart("")], finish_reason="content_filter"), "refused"),
+        (ModelResponse(parts=[TextPart("half a")], finish_reason="error"), "api"),
         (ModelResponse(parts=[TextPart("  ")]), "empty"),
         (ModelResponse(parts=[]), "empty"),
     ],
 )
 async def test_filtered_cut_and_empty_replies_are_told_apart(response: ModelResponse, kind: str) -> None:
-    """None of them passes for something that the target said."""
-    with pytest.raises(CallFailed) as caught:
-        await Target(LeanSpeaker(lane(Replying(response))), "conversation", None).reply(turn("u"))
-    assert caught.value.kind == kind
+    """None of them passes for something that the target said, or is worth asking a judge again."""
+    for ask in (
+        Target(LeanSpeaker(lane(Replying(response))), "conversation", None).reply(turn("u")),
+        ModelJudge(LeanSpeaker(lane(Replying(response))), "j").judge(turn("u", "t")),
+    ):
+        with pytest.raises(CallFailed) as caught:
+            await ask
+        assert caught.value.kind == kind
 
 
 async def test_a_users_own_agent_plays_with_its_tools() -> None:
@@ -269,6 +274,75 @@ async def test_an_agents_cut_or_filtered_reply_is_no_conduct(finish_reason: Fini
     with pytest.raises(CallFailed) as caught:
         await Target(AgentSpeaker(lane(model), agent), "conversation", None).reply(turn("u"))
     assert caught.value.kind == kind
+
+
+async def test_an_agents_cut_tool_call_is_truncated_too() -> None:
+    """Where pydantic-ai gives up on a reply that the token limit cut, the failure is the cut."""
+    cut = ModelResponse(parts=[ToolCallPart("look_up", '{"word": "hon')], finish_reason="length")
+    model = Replying(cut, cut)
+    agent: Agent[None, str] = Agent()
+
+    @agent.tool_plain
+    def look_up(word: str) -> str:
+        return word
+
+    with pytest.raises(CallFailed) as caught:
+        await Target(AgentSpeaker(lane(model), agent), "conversation", None).reply(turn("u"))
+    assert caught.value.kind == "truncated"
+
+
+async def test_an_agents_own_settings_hold_unless_the_sweep_file_sets_them() -> None:
+    """Our defaults lie under what the agent was made with, the keys of the sweep file over it; there is always a bound."""
+    agent: Agent[None, str] = Agent(model_settings=ModelSettings(temperature=0.9, max_tokens=100, seed=5))
+    plain: Agent[None, str] = Agent()
+    asked = {}
+    for name, speaking, role in (
+        ("agent's own", agent, RoleSettings()),
+        ("the file's", agent, RoleSettings(max_tokens=8192, temperature=0.1, seed=6)),
+        ("no seed", agent, RoleSettings(seed=False)),
+        ("our defaults", plain, RoleSettings()),
+    ):
+        model = Replying("x")
+        await Target(AgentSpeaker(lane(model), speaking, role), "conversation", None).reply(turn("u"))
+        asked[name] = dict(model.infos[0].model_settings or {})
+    derived = asked["our defaults"].pop("seed")
+    assert asked == {
+        "agent's own": {"temperature": 0.9, "max_tokens": 100, "seed": 5},
+        "the file's": {"temperature": 0.1, "max_tokens": 8192, "seed": 6},
+        "no seed": {"temperature": 0.9, "max_tokens": 100},
+        "our defaults": {"max_tokens": 8192},
+    }
+    assert derived == request_seed(7, Role.TARGET, 1)
+
+
+async def test_a_plain_roles_settings_are_sent_with_every_request() -> None:
+    """Also with the re-ask; `seed = true` is derived from the episode, an integer is sent as it is, false is not sent."""
+    for seed, sent in ((True, {"seed": request_seed(7, Role.JUDGE, 2, "a")}), (3, {"seed": 3}), (False, {})):
+        model = Replying("no JSON", json.dumps(VERDICT))
+        road = lane(model)
+        role = RoleSettings(temperature=0.0, max_tokens=9, thinking=False, seed=seed)
+        await ModelJudge(LeanSpeaker(road, role), "j").judge(turn("u", "t"))
+        requests = [json.loads(row.request)["settings"] for row in road._journal.rows]  # type: ignore[attr-defined]
+        assert requests == [{"temperature": 0.0, "max_tokens": 9, "thinking": False, **sent}] * 2
+
+
+async def test_calls_say_whose_target_they_are_for() -> None:
+    """User, target and judge pass the episode's target on to the lane; an opening message has none."""
+    seen: list[str | None] = []
+
+    class Listening:
+        model = FunctionModel(Replying())
+        output_mode: OutputMode = "native"
+
+        async def request(self, call: Call) -> ModelResponse:
+            seen.append(call.target)
+            return ModelResponse(parts=[TextPart(json.dumps(VERDICT))])
+
+    road = LeanSpeaker(Listening())
+    await SimulatedUser(road).reply(replace(turn(), target=None))
+    await Target(road, "conversation", None).reply(turn("u"))
+    await ModelJudge(road, "j").judge(turn("u", "t"))
+    assert seen == [None, "alpha", "alpha"]
 
 
 async def test_an_agent_that_does_not_answer_in_text_is_told() -> None:

@@ -8,13 +8,14 @@ from pydantic_ai.exceptions import ContentFilterError, ModelHTTPError, Unexpecte
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.usage import RequestUsage
 
 from conflictscope.arena import Budget, ModelLane, Throttle, lanes
 from conflictscope.errors import AccessDenied, CallFailed, LimitReached
 from conflictscope.outcome import Role
-from conflictscope.ports import Call, CallRecord
+from conflictscope.ports import Call, CallRecord, OutputMode
 
 
 class Rows:
@@ -35,7 +36,9 @@ class Rows:
 
 def call(text: str = "hello", scope: str = "episode", seed: int = 1) -> Call:
     messages: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart(text)], instructions="be brief")]
-    return Call(scope, Role.TARGET, "conversation", messages, ModelSettings(seed=seed), ModelRequestParameters())
+    return Call(
+        scope, "alpha", Role.TARGET, "conversation", messages, ModelSettings(seed=seed), ModelRequestParameters()
+    )
 
 
 class Counted:
@@ -221,3 +224,21 @@ async def test_a_throttle_lets_calls_through_in_order_and_only_so_many(monkeypat
     for task in tasks[3:]:
         assert not task.done()
         task.cancel()
+
+
+@pytest.mark.parametrize(
+    ("profile", "mode"),
+    [
+        (ModelProfile(supports_json_schema_output=True), "native"),
+        (ModelProfile(supports_json_schema_output=False), "tool"),
+        (ModelProfile(supports_json_schema_output=False, supports_tools=False), "prompted"),
+    ],
+)
+def test_typed_output_is_asked_for_as_the_profile_promises_unless_told_otherwise(
+    profile: ModelProfile, mode: OutputMode
+) -> None:
+    """Native, else a tool, else words; what was found out about the model itself wins."""
+    model = FunctionModel(Counted(), profile=profile)
+    assert ModelLane(model, Rows(), Budget(None), timeout_s=30).output_mode == mode
+    told = ModelLane(model, Rows(), Budget(None), timeout_s=30, output_mode="prompted")
+    assert told.output_mode == "prompted"

@@ -13,7 +13,7 @@ from conflictscope.agents import LeanSpeaker, LetterReader, ModelJudge, Question
 from conflictscope.library import find, load_library, load_value_set
 from conflictscope.outcome import Judgement, Message, Mode, Role, Side, Verdict
 from conflictscope.planted import Lexicon, PlantedModel, PlantedTarget, PlantedWorld, language, planted_model
-from conflictscope.ports import Call, Turn
+from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario, UserProfile
 
 HHH = load_library(find("libraries", "hhh", Path.cwd()))
@@ -22,6 +22,8 @@ HHH_VALUES = load_value_set(find("values", "hhh", Path.cwd()))
 
 class Lane:
     """Straight to a planted model, without a throttle or a journal."""
+
+    output_mode: OutputMode = "native"
 
     def __init__(self, model: PlantedModel) -> None:
         self.model = model
@@ -62,7 +64,9 @@ class Cast:
 
 def turn(scenario: Scenario, shown_first: Side, *said: str) -> Turn:
     roles = (Role.USER, Role.TARGET)
-    return Turn("k", 1, scenario, tuple(Message(roles[n % 2], text) for n, text in enumerate(said)), shown_first)
+    return Turn(
+        "k", "alpha", 1, scenario, tuple(Message(roles[n % 2], text) for n, text in enumerate(said)), shown_first
+    )
 
 
 def one_line(text: str) -> str:

@@ -16,4 +16,14 @@ from conflictscope.arena.lanes.endpoint import note_headers
 from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
 from conflictscope.arena.lanes.throttle import RateLimit
 
-__all__ = ["Budget", "FlatPrice", "ModelLane", "Policy", "Price", "RateLimit", "known_price", "note_headers", "output_modes"]
+__all__ = [
+    "Budget",
+    "FlatPrice",
+    "ModelLane",
+    "Policy",
+    "Price",
+    "RateLimit",
+    "known_price",
+    "note_headers",
+    "output_modes",
+]

@@ -92,7 +92,10 @@ class Endpoint:
         except ModelConnectionError as error:
             timed_out = isinstance(error, ModelTimeoutError) and not _lost(error)
             raise _failed("timeout" if timed_out else "connection", error) from error
-        except (ModelAPIError, UnexpectedModelBehavior) as error:  # a body that could not be decoded, or lacks its content
+        except (
+            ModelAPIError,
+            UnexpectedModelBehavior,
+        ) as error:  # a body that could not be decoded, or lacks its content
             raise _failed("connection" if _lost(error) else "malformed", error) from error
         except UserError as error:
             raise _failed("setup", error) from error

@@ -63,8 +63,7 @@ class RateLimit:
     async def admit(self, tokens: float) -> Admission:
         """Return when a request of about so many tokens may be sent. One that is larger than a whole window goes alone."""
         async with self._gate:
-            while (pause_s := self._pause_s(tokens)) > 0:
-                await asyncio.sleep(pause_s)
+            await asyncio.sleep(self._pause_s(tokens))
             await self._throttler.acquire()
             admission = Admission(time.monotonic(), tokens)
             self._admitted.append(admission)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.worlds import write_sweep
+from conflictscope.config import SweepConfig, parse_sweep
+from conflictscope.documents import read_document
+from conflictscope.errors import InputError
+
+
+def sweep(folder: Path, *overrides: str) -> SweepConfig:
+    return parse_sweep(read_document(write_sweep(folder, scenarios=1)), overrides)
+
+
+def test_a_role_that_sets_nothing_has_a_bound_and_a_derived_seed(tmp_path: Path) -> None:
+    """Every request has a token limit and a seed; temperature and thinking are left to the model."""
+    config = sweep(tmp_path)
+    assert config.user is not None
+    assert config.judge is not None
+    for role in (*config.targets, config.user, config.judge):
+        assert (role.max_tokens, role.seed, role.temperature, role.thinking) == (8192, True, None, None)
+
+
+def test_each_role_has_its_own_settings(tmp_path: Path) -> None:
+    """Targets, user and judge are set apart, and a seed of 1 is not the `true` that it equals in Python."""
+    targets = 'targets=[{model="planted:alpha", temperature=0, seed=false}, {model="planted:beta", max_tokens=10}]'
+    config = sweep(tmp_path, targets, "user.seed=1", 'judge.thinking="low"', "judge.temperature=0.5")
+    alpha, beta = config.targets
+    assert (alpha.temperature, alpha.seed, beta.max_tokens) == (0.0, False, 10)
+    assert config.user is not None
+    assert (config.user.seed, type(config.user.seed)) == (1, int)
+    assert config.judge is not None
+    assert (config.judge.thinking, config.judge.temperature) == ("low", 0.5)
+
+
+def test_settings_are_part_of_what_a_run_is(tmp_path: Path) -> None:
+    """A run that was started with other settings is another run."""
+    started = sweep(tmp_path)
+    for override in ("judge.temperature=0.5", "user.max_tokens=9", "judge.thinking=true", "user.seed=1"):
+        assert sweep(tmp_path, override).identity() != started.identity()
+
+
+def test_what_an_agent_is_not_told_stays_untold_in_the_file_as_executed(tmp_path: Path) -> None:
+    """A default spelled out would win over the agent's own setting when that file is run again; a model has no own."""
+    targets = 'targets=[{agent="m:a", seed=4}, {model="planted:alpha"}]'
+    dumped = sweep(tmp_path, targets).model_dump(mode="json", exclude_none=True)["targets"]
+    assert dumped == [{"agent": "m:a", "seed": 4}, {"model": "planted:alpha", "max_tokens": 8192, "seed": True}]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("judge.temperature=2.5", "judge.temperature: Input should be less than or equal to 2, got 2.5"),
+        ("judge.temperature=nan", "judge.temperature: Input should be less than or equal to 2, got nan"),
+        ("user.max_tokens=0", "user.max_tokens: Input should be greater than or equal to 1, got 0"),
+        ("user.max_tokens=true", "user.max_tokens: Input should be a valid integer, got True"),
+        ('judge.thinking="hard"', "judge.thinking: expected true, false or one of minimal, low, medium, high, xhigh, max, got 'hard'"),
+        ("judge.thinking=3", "got 3"),
+        ('user.seed="random"', "user.seed: expected true (derived from the episode), false (none) or an integer 0..2147483647, got 'random'"),
+        ("user.seed=-1", "got -1"),
+        ("user.seed=2147483648", "got 2147483648"),
+        ("judge.max_token=5", "unknown key 'judge.max_token'; did you mean 'max_tokens'?"),
+    ],
+)  # fmt: skip
+def test_a_bad_setting_is_told_once_with_what_would_do(tmp_path: Path, override: str, told: str) -> None:
+    """One line that names the key, what was expected and what came."""
+    with pytest.raises(InputError, match=re.escape(told)) as caught:
+        sweep(tmp_path, override)
+    assert len(str(caught.value).splitlines()) == 2  # the problem, and the --set it came with
