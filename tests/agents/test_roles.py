@@ -24,7 +24,7 @@ from pydantic_ai.settings import ModelSettings
 
 from conflictscope.agents import AgentSpeaker, JudgeReply, LeanSpeaker, ModelJudge, SimulatedUser, Target, steer
 from conflictscope.agents.judge import placed
-from conflictscope.arena import Budget, ModelLane
+from conflictscope.arena import Budget, FlatPrice, ModelLane
 from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed, LimitReached
 from conflictscope.library import find, load_value_set
@@ -32,7 +32,7 @@ from conflictscope.outcome import Message, Role, Side, Verdict
 from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario, UserProfile
 from conflictscope.seeds import request_seed
-from tests.arena.test_lanes import Rows
+from tests.arena.lanes.doubles import ONE_TRY, Rows
 
 SCENARIO = Scenario(
     id="s",
@@ -70,7 +70,7 @@ class Replying:
 
 
 def lane(model: Callable[..., Any], profile: ModelProfile | None = None) -> ModelLane:
-    return ModelLane(FunctionModel(model, model_name="m", profile=profile), Rows(), Budget(None), timeout_s=30)
+    return ModelLane(FunctionModel(model, model_name="m", profile=profile), Rows(), Budget(None), ONE_TRY)
 
 
 def turn(*said: str, shown_first: Side = "a") -> Turn:
@@ -322,7 +322,7 @@ async def test_a_plain_roles_settings_are_sent_with_every_request() -> None:
         road = lane(model)
         role = RoleSettings(temperature=0.0, max_tokens=9, thinking=False, seed=seed)
         await ModelJudge(LeanSpeaker(road, role), "j").judge(turn("u", "t"))
-        requests = [json.loads(row.request)["settings"] for row in road._journal.rows]  # type: ignore[attr-defined]
+        requests = [json.loads(row.sent.request)["settings"] for row in road._journal.rows]  # type: ignore[attr-defined]
         assert requests == [{"temperature": 0.0, "max_tokens": 9, "thinking": False, **sent}] * 2
 
 
@@ -364,14 +364,14 @@ async def test_an_agent_that_streams_is_refused_not_let_past_the_journal() -> No
         yield "past the journal"
 
     agent: Agent[None, str] = Agent(capabilities=[ProcessEventStream(watch)])
-    road = ModelLane(FunctionModel(stream_function=stream, model_name="m"), Rows(), Budget(None), timeout_s=30)
+    road = ModelLane(FunctionModel(stream_function=stream, model_name="m"), Rows(), Budget(None), ONE_TRY)
     with pytest.raises(CallFailed, match="streams its requests"):
         await Target(AgentSpeaker(road, agent), "conversation", None).reply(turn("u"))
 
 
 async def test_a_limit_reached_inside_an_agent_stops_the_run_not_the_episode() -> None:
     """A spent budget is never taken for a failure of the agent."""
-    road = ModelLane(FunctionModel(Replying("x")), Rows(), Budget(1.0, spent_usd=2.0), timeout_s=30)
+    road = ModelLane(FunctionModel(Replying("x")), Rows(), Budget(1.0, spent_usd=2.0), ONE_TRY, price=FlatPrice(1, 1))
     agent: Agent[None, str] = Agent()
     with pytest.raises(LimitReached):
         await Target(AgentSpeaker(road, agent), "conversation", None).reply(turn("u"))
