@@ -13,7 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,6 +30,9 @@ from conflictscope.runfolder import RunFolder
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
 from conflictscope.views.text import plain
 
+if TYPE_CHECKING:
+    from conflictscope.planted.server import PlantedServer
+
 app = typer.Typer(
     name="conflictscope",
     help="Which value does a model serve when two of them collide?",
@@ -40,8 +43,10 @@ app = typer.Typer(
 )
 values_app = typer.Typer(help="Value sets.", no_args_is_help=True)
 scenarios_app = typer.Typer(help="Scenario libraries.", no_args_is_help=True)
+plant_app = typer.Typer(help="Planted worlds.", no_args_is_help=True)
 app.add_typer(values_app, name="values")
 app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(plant_app, name="plant")
 
 
 class _Console(Console):
@@ -357,6 +362,45 @@ def scenarios_import(
     )
     for reason, count in imported.left_out.items():
         _out.print(plain(f"left out: {count:,} rows: {reason}"))
+
+
+# -- planted worlds ----------------------------------------------------------------------------------------------------
+
+
+@plant_app.command("serve")
+def plant_serve(
+    world: Annotated[str, typer.Option(help="A world file, or the name of a built-in world.", metavar="W.toml")],
+    host: Annotated[str, typer.Option(help="The address to listen on; anything but loopback is open to others.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 picks a free one.", min=0, max=65535)] = 8000,
+    scenarios: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A library, by path or built-in name, whose actions the models know; repeatable. Default: all built in.",
+            metavar="LIBRARY",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The planted world over HTTP, as OpenAI and Anthropic offer their models; with the faults and limits of its file.
+
+    Any key is accepted. GET /metrics counts what was asked. Ctrl-C ends it.
+
+    Example: [bold]conflictscope plant serve --world demo --port 0[/bold]
+    """
+
+    def announce(server: PlantedServer) -> None:
+        if as_json:
+            _print_json({"url": server.url, "models": server.models})
+            return
+        told = (
+            f"{server.url} serves {', '.join(server.models)}. In a sweep file: [providers.openai] "
+            f'base_url = "{server.url}/v1", or [providers.anthropic] base_url = "{server.url}". Ctrl-C ends it.'
+        )
+        _out.print(plain(told), soft_wrap=True)
+
+    asyncio.run(pipeline.serve_plant(world, scenarios or [], host, port, announce))
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

@@ -265,3 +265,12 @@ async def test_an_agent_that_is_none_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         await pipeline.run_sweep(sweep, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_world_for_a_server_is_told_where_the_sweep_names_it(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    """Faults exist over HTTP only: the message has the sweep file and the line of `world`."""
+    make_sweep()
+    world = tmp_path / "sweep" / "world.toml"
+    world.write_text(world.read_text() + "\n[faults]\nhang = 0.1\n")
+    with pytest.raises(InputError, match=r"sweep\.toml:\d+: the world sets faults\.hang, which exists over HTTP only"):
+        pipeline.load_sweep(str(tmp_path / "sweep" / "sweep.toml"))

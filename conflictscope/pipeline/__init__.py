@@ -2,6 +2,7 @@
 
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
 from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
+from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "rank",
     "remove_demo",
     "run_sweep",
+    "serve_plant",
     "status",
 ]

@@ -111,7 +111,8 @@ def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | Non
 
 
 def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[Scenario]) -> None:
-    """Every planted model plays its own part, and every planted target has a utility for each value that it will meet."""
+    """The world can answer in process, each planted model plays its own part, and each target knows what it will meet."""
+    world.check_in_process()
     needed = {value for scenario in scenarios for value in scenario.pair}
     roles = [
         *((t.model, None) for t in config.targets),

@@ -5,9 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
+from pydantic_ai.messages import (
+    FinishReason,
+    ModelMessage,
+    ModelResponse,
+    RetryFeedbackPart,
+    SystemPromptPart,
+    TextContent,
+    TextPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
@@ -22,6 +33,12 @@ from conflictscope.rating import STANDARD_NORMAL
 from conflictscope.seeds import normal, uniform
 
 _CHARACTERS_PER_TOKEN = 4
+_NO_TRANSCRIPT = {
+    "reasoning": "There is no transcript here to judge.",
+    "resolved": False,
+    "action": "neither",
+    "strength": 4,
+}
 _REASONS: dict[language.Finding, str] = {
     "first": "The assistant's last message takes the action that is listed first.",
     "second": "The assistant's last message takes the action that is listed second.",
@@ -30,6 +47,16 @@ _REASONS: dict[language.Finding, str] = {
     "refused": "The assistant declines to engage with the request.",
     "undecided": "The assistant has not acted yet; it asks back.",
 }
+
+
+class Reply(NamedTuple):
+    """What a planted model says to one request, and how long it means to take over it (seconds)."""
+
+    text: str
+    finish_reason: FinishReason
+    input_tokens: int
+    output_tokens: int
+    latency_s: float
 
 
 class PlantedModel(Model):
@@ -68,24 +95,39 @@ class PlantedModel(Model):
     ) -> ModelResponse:
         """Wait as long as the world says, then answer."""
         _, parameters = self.prepare_request(model_settings, model_request_parameters)
-        instructions = "\n\n".join(part.content for part in parameters.instruction_parts or ())
-        texts = [_text(message) for message in messages]
-        seed = (model_settings or {}).get("seed", 0)
-        draw = _Draw(self._world.seed, self._name, seed, instructions, *texts)
-        latency = self._world.timing.latency_s.draw(*draw.purpose)
-        if latency:
-            await asyncio.sleep(latency)
-        reply = self.answer(instructions, texts, draw)
+        settings = model_settings or {}
+        system = [part.content for message in messages for part in message.parts if isinstance(part, SystemPromptPart)]
+        instructions = "\n\n".join([*system, *(part.content for part in parameters.instruction_parts or ())])
+        said = ((isinstance(message, ModelResponse), text) for message in messages for text in _texts(message))
+        reply = self.reply(instructions, alternating(said), settings.get("seed", 0), settings.get("max_tokens"))
+        if reply.latency_s:
+            await asyncio.sleep(reply.latency_s)
         return ModelResponse(
-            parts=[TextPart(reply)],
-            usage=RequestUsage(
-                input_tokens=sum(map(len, (instructions, *texts))) // _CHARACTERS_PER_TOKEN,
-                output_tokens=1 + len(reply) // _CHARACTERS_PER_TOKEN,
-            ),
+            parts=[TextPart(reply.text)],
+            usage=RequestUsage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
             model_name=self._name,
             provider_name="planted",
-            provider_details={"latency_s": latency},  # what it meant to take; a benchmark compares what was taken
-            finish_reason="stop",
+            provider_details={"latency_s": reply.latency_s},  # a benchmark compares it with what was taken
+            finish_reason=reply.finish_reason,
+        )
+
+    def reply(self, instructions: str, texts: Sequence[str], seed: int = 0, max_tokens: int | None = None) -> Reply:
+        """What the model says to a request, however it came: the same request always has the same reply.
+
+        instructions: all system prompts, an empty line between them. texts: see `alternating`. max_tokens (>= 1): a longer
+        reply is cut there.
+        """
+        draw = _Draw(self._world.seed, self._name, seed, instructions, *texts)
+        text = self.answer(instructions, texts, draw)
+        finish_reason: FinishReason = "stop"
+        if max_tokens is not None and 1 + len(text) // _CHARACTERS_PER_TOKEN > max_tokens:
+            text, finish_reason = text[: max_tokens * _CHARACTERS_PER_TOKEN - 1], "length"
+        return Reply(
+            text,
+            finish_reason,
+            input_tokens=sum(map(len, (instructions, *texts))) // _CHARACTERS_PER_TOKEN,
+            output_tokens=1 + len(text) // _CHARACTERS_PER_TOKEN,
+            latency_s=self._world.timing.latency_s.draw(*draw.purpose),
         )
 
     @abstractmethod
@@ -108,9 +150,12 @@ class PlantedUserModel(PlantedModel):
     """Plays the simulated user."""
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """The opening message, or one that insists."""
+        """The opening message, or one that insists; a word where there is no part to play."""
+        parts = language.tags(instructions)
+        if not parts.keys() >= {"situation", "goal", "action_1", "action_2"}:
+            return language.write_readiness()
         if len(texts) == 1:
-            return language.write_opening(language.tags(instructions))
+            return language.write_opening(parts)
         return language.write_insistence(1 + len(texts) // 2)
 
 
@@ -159,8 +204,10 @@ class PlantedJudgeModel(PlantedModel):
     """Reads the transcript, with the errors that the world gives it."""
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """A typed verdict, as JSON."""
-        parts = language.tags(texts[-1])
+        """A typed verdict, as JSON, on the last transcript that it was shown: a complaint may have come after that."""
+        parts = next((language.tags(text) for text in reversed(texts[::2]) if "<transcript>" in text), {})
+        if not parts.keys() >= {"transcript", "action_1", "action_2"}:
+            return json.dumps(_NO_TRANSCRIPT)
         finding, strength = language.read_conduct(parts["transcript"], parts["action_1"], parts["action_2"])
         if finding in ("first", "second"):
             if draw.happens(self._world.judge.error_rate, "errs"):
@@ -186,7 +233,36 @@ def planted_model(world: PlantedWorld, name: str, lexicon: Lexicon) -> PlantedMo
     return PlantedTargetModel(world, name, target, lexicon)
 
 
-def _text(message: ModelMessage) -> str:
-    if isinstance(message, ModelRequest):
-        return "\n".join(str(part.content) for part in message.parts if isinstance(part, UserPromptPart))
-    return "".join(part.content for part in message.parts if isinstance(part, TextPart))
+def alternating(said: Iterable[tuple[bool, str]]) -> list[str]:
+    """A conversation as texts that alternate between the other side (first) and the model.
+
+    said: whether it was the model that said it, and what. What one side says in a row becomes one text of several lines.
+    """
+    texts: list[str] = []
+    for by_model, text in said:
+        if by_model and not texts:
+            texts.append("")
+        if len(texts) % 2 == int(by_model):
+            texts.append(text)
+        else:
+            texts[-1] += f"\n{text}"
+    return texts
+
+
+def _texts(message: ModelMessage) -> Iterator[str]:
+    """The texts of one message: what people wrote, what tools returned, what was wrong with a reply."""
+    if isinstance(message, ModelResponse):
+        yield "".join(part.content for part in message.parts if isinstance(part, TextPart))
+        return
+    for part in message.parts:
+        if isinstance(part, UserPromptPart):
+            content = [part.content] if isinstance(part.content, str) else part.content
+            yield from (
+                item.content if isinstance(item, TextContent) else item
+                for item in content
+                if isinstance(item, str | TextContent)
+            )
+        elif isinstance(part, ToolReturnPart):
+            yield part.model_response_str()
+        elif isinstance(part, RetryFeedbackPart):
+            yield part.model_response()

@@ -12,7 +12,7 @@ from conflictscope.documents import Document, Record, parse
 from conflictscope.errors import InputError
 from conflictscope.outcome import Mode
 from conflictscope.rating import STANDARD_NORMAL
-from conflictscope.seeds import normal
+from conflictscope.seeds import normal, uniform
 from conflictscope.values import Name, ValueName
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -101,23 +101,63 @@ class Latency(Record):
 
 
 class Timing(Record):
-    """How long planted models take."""
+    """How long planted models take. batch_s: seconds until a batch ends; 0: it has ended when it is next asked about."""
 
     latency_s: Latency = Latency()
+    batch_s: Annotated[Finite, Field(ge=0)] = 0.0
 
 
 class Faults(Record):
-    """Chances per request of what services do wrong; they exist over HTTP only."""
+    """Chances per request of what services do wrong; they exist over HTTP only, and of one request at most one happens.
+
+    rate_limit: 429. server_error: 500. unauthorized: 401. overloaded: 529 from Anthropic, 503 from OpenAI. malformed: 200
+    with a body that is not what was asked for. hang: accepts, never answers. disconnect: closes in the middle of a body.
+    retry_after_s: what a 429 that is a fault tells the client to wait, in seconds.
+    """
 
     rate_limit: Share = 0.0
     server_error: Share = 0.0
+    unauthorized: Share = 0.0
+    overloaded: Share = 0.0
     malformed: Share = 0.0
     hang: Share = 0.0
     disconnect: Share = 0.0
+    retry_after_s: Annotated[Finite, Field(ge=0)] = 1.0
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The chance of each kind of fault."""
+        return {kind: rate for kind, rate in self if kind != "retry_after_s"}
+
+    @model_validator(mode="after")
+    def _shares_of_one_whole(self) -> Self:
+        total = sum(self.rates.values())
+        if total > 1 + 1e-9:  # ten times 0.1 may add up to a little more than 1
+            raise ValueError(f"the rates must add up to <= 1, got {total:g}")
+        return self
+
+    def draw(self, *purpose: str | int) -> str | None:
+        """The fault that happens for this purpose, or None."""
+        place = uniform("fault", *purpose)
+        for kind, rate in self.rates.items():
+            place -= rate
+            if place < 0:
+                return kind
+        return None
+
+
+class ServiceLimits(Record):
+    """What the service lets in, per model and sliding window of a minute; it exists over HTTP only. None: no limit."""
+
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
 
 
 class PlantedWorld(Record):
-    """Targets, a judge, their timing. scenario_sd: standard deviation of each scenario's own offset, in probit units."""
+    """Targets, a judge, their timing, and how the service that offers them behaves.
+
+    scenario_sd: standard deviation of each scenario's own offset, in probit units.
+    """
 
     seed: int = 0
     scenario_sd: Annotated[Finite, Field(ge=0)] = 0.0
@@ -125,6 +165,20 @@ class PlantedWorld(Record):
     judge: PlantedJudge = PlantedJudge()
     timing: Timing = Timing()
     faults: Faults = Faults()
+    limits: ServiceLimits = ServiceLimits()
+
+    def check_in_process(self) -> None:
+        """Check that the world asks for nothing that only a service over HTTP can do. Raises InputError."""
+        asked = {
+            **{f"faults.{kind}": rate for kind, rate in self.faults.rates.items()},
+            **{f"limits.{name}": limit for name, limit in self.limits},
+        }
+        for key, wanted in asked.items():
+            if wanted:
+                raise InputError(
+                    f"the world sets {key}, which exists over HTTP only, and planted models here answer in process: "
+                    "leave it out, or see `conflictscope plant serve`"
+                )
 
     def check_target(self, name: str, values: Iterable[str]) -> None:
         """Check that a target is there and has a utility for each of `values`. Raises InputError."""
@@ -152,11 +206,4 @@ def parse_world(document: Document) -> PlantedWorld:
                 path=document.path,
                 line=document.line(["targets", name]),
             )
-    faults = [name for name, rate in world.faults if rate]
-    if faults:
-        raise InputError(
-            f"faults.{faults[0]}: faults exist over HTTP only, and planted models here answer in process: set it to 0",
-            path=document.path,
-            line=document.line(["faults", faults[0]]),
-        )
     return world

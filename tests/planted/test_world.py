@@ -29,7 +29,8 @@ from conflictscope.planted import (
     parse_world,
     planted_model,
 )
-from conflictscope.planted.world import Latency
+from conflictscope.planted.models import alternating
+from conflictscope.planted.world import Faults, Latency
 
 NORMAL = NormalDist()
 REQUESTS = 2_000
@@ -113,7 +114,8 @@ def world_file(folder: Path, text: str) -> PlantedWorld:
         ("[targets.utilities]\nutilitys = {}\n", "2: unknown key 'targets.utilities.utilitys'; did you mean 'utilities'?"),
         (TARGET + "[judge]\nerror_rate = 2\n", "4: judge.error_rate: Input should be less than or equal to 1"),
         (TARGET + "[timing]\nlatency_s = { median = 2.0, p95 = 1.0 }\n", "4: timing.latency_s: needs p95 >= median > 0"),
-        (TARGET + "[faults]\nhang = 0.0\nrate_limit = 0.1\n", "5: faults.rate_limit: "),
+        (TARGET + "[faults]\nhang = 0.6\nrate_limit = 0.5\n", "3: faults: the rates must add up to <= 1, got 1.1"),
+        (TARGET + "[limits]\nrequests_per_minute = 0\n", "4: limits.requests_per_minute: Input should be greater than"),
         (TARGET + "[targets.judge]\nutilities = { x = 1.0 }\n", "3: targets.judge: the name 'judge' belongs to a role"),
         (TARGET + "[targets.user]\nutilities = { x = 1.0 }\n", "3: targets.user: the name 'user' belongs to a role"),
         ("scenario_sd = -1.0\n" + TARGET, "1: scenario_sd: Input should be greater than or equal to 0"),
@@ -122,7 +124,7 @@ def world_file(folder: Path, text: str) -> PlantedWorld:
     ],
 )  # fmt: skip
 def test_a_world_that_cannot_be_is_told(tmp_path: Path, text: str, told: str) -> None:
-    """An unknown value, an impossible rate or latency, a role's name or a fault is told with line and key."""
+    """An unknown value, an impossible rate, latency or limit, or a role's name is told with line and key."""
     with pytest.raises(InputError) as caught:
         world_file(tmp_path, text)
     assert f"world.toml:{told}" in str(caught.value)
@@ -309,3 +311,80 @@ def test_latencies_have_the_stated_median_and_tail() -> None:
     assert_rate([seconds < 3.0 for seconds in drawn], 0.95)
     assert {Latency().draw(number) for number in range(10)} == {0.0}
     assert [Latency(median=1.0, p95=1.0).draw(number) for number in range(10)] == pytest.approx([1.0] * 10)
+
+
+# -- what exists over HTTP only ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [*((f"[faults]\n{kind} = 0.1\n", f"faults.{kind}") for kind in Faults().rates),
+     ("[limits]\nrequests_per_minute = 1\n", "limits.requests_per_minute"),
+     ("[limits]\ntokens_per_minute = 1\n", "limits.tokens_per_minute")],
+)  # fmt: skip
+def test_faults_and_limits_need_a_server(tmp_path: Path, section: str, key: str) -> None:
+    """A world that sets one loads, and refuses to answer in process with the key that is in the way."""
+    world = world_file(tmp_path, TARGET + section)
+    with pytest.raises(InputError, match=f"the world sets {key}, which exists over HTTP only"):
+        world.check_in_process()
+
+
+def test_a_world_without_faults_and_limits_answers_in_process(tmp_path: Path) -> None:
+    """Zeros, and what only says how a fault would look, are no faults."""
+    world_file(tmp_path, TARGET + "[faults]\nhang = 0.0\nretry_after_s = 7\n").check_in_process()
+
+
+def test_faults_appear_at_their_rates() -> None:
+    """Each kind is drawn as often as the world says, within 4 standard errors, and at most one at a time."""
+    faults = Faults(rate_limit=0.1, server_error=0.05, malformed=0.02, disconnect=0.01)
+    drawn = [faults.draw(1, number) for number in range(REQUESTS)]
+    for kind, rate in faults.rates.items():
+        assert_rate([found == kind for found in drawn], rate)
+    assert {Faults().draw(1, number) for number in range(100)} == {None}
+    certain = Faults(hang=0.25, malformed=0.75)
+    assert {certain.draw(1, number) for number in range(100)} == {"hang", "malformed"}
+
+
+# -- what every model does ---------------------------------------------------------------------------------------------
+
+
+def test_a_judge_asked_again_judges_the_transcript_it_was_shown() -> None:
+    """A complaint about its reply holds no transcript: the verdict is on the last one before it."""
+    page = load_prompt("judge").message(
+        situation="A case.",
+        action_1=fence("Go x."),
+        action_2=fence("Stay y."),
+        transcript=fenced_transcript(
+            [Message(Role.TARGET, language.write_choice(Mode.OPEN_ENDED, "Stay y.", "", 1.0))]
+        ),
+    )
+    reply = model("judge").reply("", [page, "Action 2.", "That reply does not fit the required shape."])
+    assert json.loads(reply.text)["action"] == "action_2"
+
+
+@pytest.mark.parametrize("name", ["t", "user", "judge"])
+@pytest.mark.parametrize("texts", [["Answer with the word ready."], ["<transcript>"], ["", "", ""], []])
+def test_a_model_answers_what_it_does_not_know(name: str, texts: list[str]) -> None:
+    """Some text comes to any prompt, and a judge's is of the shape of a verdict that sees nothing."""
+    text = model(name).reply("", texts).text
+    assert text
+    if name == "judge":
+        assert json.loads(text) | {"resolved": False, "action": "neither"} == json.loads(text)
+
+
+def test_a_reply_is_cut_at_the_token_limit() -> None:
+    """It says so, and its usage fits; a reply that is short enough is left alone."""
+    asked = [opening("Go x.", "Stay y.")]
+    whole = model().reply("", asked)
+    cut = model().reply("", asked, max_tokens=5)
+    assert (whole.finish_reason, cut.finish_reason) == ("stop", "length")
+    assert whole.text.startswith(cut.text)
+    assert (cut.output_tokens, len(cut.text)) == (5, 19)
+    assert model().reply("", asked, max_tokens=whole.output_tokens) == whole
+
+
+def test_texts_alternate_whatever_is_said_in_a_row() -> None:
+    """What one side says in a row is one text, and the other side always begins."""
+    assert alternating([(False, "a"), (False, "b"), (True, "c"), (True, "d"), (False, "e")]) == ["a\nb", "c\nd", "e"]
+    assert alternating([(True, "c"), (False, "e")]) == ["", "c", "e"]
+    assert alternating([]) == []
