@@ -1,8 +1,9 @@
-"""Planted sweeps of any size, for benchmarks and tests."""
+"""Planted sweeps of any size, in process or served, for benchmarks and tests."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import combinations, cycle
 from pathlib import Path
 
@@ -21,11 +22,15 @@ def write_sweep(
     median_s: float = 0.0,
     p95_s: float = 0.0,
     seed: int = 1,
+    base_url: str | None = None,
+    faults: Mapping[str, float] | None = None,
+    limits: Mapping[str, int] | None = None,
     **judge: float,
 ) -> Path:
     """Write a sweep of `targets` planted targets over `scenarios` synthetic scenarios; returns the sweep file.
 
-    median_s, p95_s: latency of each planted call in seconds. judge: error_rate, order_bias.
+    median_s, p95_s: latency of each planted call in seconds. base_url: where the world is served; the models are then asked
+    for there, by OpenAI's chat completions. faults, limits: of the served world. judge: error_rate, order_bias.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = TARGETS[:targets]
@@ -52,18 +57,21 @@ def write_sweep(
         },
         "judge": judge,
         "timing": {"latency_s": {"median": median_s, "p95": p95_s}},
+        "faults": dict(faults or {}),
+        "limits": dict(limits or {}),
     }
     (folder / "world.toml").write_text(tomli_w.dumps(world))
+    provider = "planted" if base_url is None else "openai-chat"
     sweep = {
         "name": "bench",
         "value_set": "values.toml",
         "scenarios": "library.jsonl",
-        "world": "world.toml",
         "seed": seed,
-        "targets": [{"model": f"planted:{name}"} for name in names],
-        "user": {"model": "planted:user"},
-        "judge": {"models": ["planted:judge"]},
+        "targets": [{"model": f"{provider}:{name}"} for name in names],
+        "user": {"model": f"{provider}:user"},
+        "judge": {"models": [f"{provider}:judge"]},
         "limits": {"concurrency": concurrency},
+        **({"world": "world.toml"} if base_url is None else {"providers": {"openai": {"base_url": base_url}}}),
     }
     path = folder / "sweep.toml"
     path.write_text(tomli_w.dumps(sweep))
