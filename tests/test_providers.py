@@ -1,103 +1,50 @@
-"""Real SDKs over a real socket: a tiny server that answers as the services do, so that models are used by their names."""
+"""Real SDKs over a real socket: models are used by their names, and told apart in how they reply by their own protocols."""
 
 from __future__ import annotations
 
 import json
-import threading
+import sqlite3
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
+from pydantic_ai.models import Model
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.openai import OpenAIProvider
 
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
-from conflictscope.outcome import Verdict
+from conflictscope.agents import JudgeReply, LeanSpeaker
+from conflictscope.agents.speakers import Utterance
+from conflictscope.arena import Budget, ModelLane
+from conflictscope.config import RoleSettings
+from conflictscope.errors import CallFailed
+from conflictscope.outcome import Role, Verdict
+from conflictscope.ports import OutputMode
+from tests.arena.test_lanes import Rows
+from tests.scripted import Answer, Service, scripted
 
-VERDICT = json.dumps({"reasoning": "so", "resolved": True, "action": "action_1", "strength": 6})
-
-
-class Service(BaseHTTPRequestHandler):
-    """Chat completions, responses and messages; says VERDICT whatever it is asked."""
-
-    status: ClassVar[int] = 200
-    text: ClassVar[str] = VERDICT
-    seen: ClassVar[list[tuple[str, dict[str, Any], dict[str, str]]]] = []
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.seen.append((self.path, body, dict(self.headers)))
-        reply = self.reply(body) if self.status == 200 else {"error": {"message": "no", "type": "x"}, "type": "error"}
-        streamed = bool(body.get("stream")) and self.status == 200
-        payload = self.events(reply).encode() if streamed else json.dumps(reply).encode()
-        self.send_response(self.status)
-        self.send_header("content-type", "text/event-stream" if streamed else "application/json")
-        self.send_header("content-length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def reply(self, body: dict[str, Any]) -> dict[str, Any]:
-        model = body["model"]
-        if self.path.endswith("/chat/completions"):
-            message = {"role": "assistant", "content": self.text}
-            usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return {
-                "id": "c",
-                "object": "chat.completion",
-                "created": 1,
-                "model": model,
-                "choices": [choice],
-                "usage": usage,
-            }
-        if self.path.endswith("/responses"):
-            content = [{"type": "output_text", "text": self.text, "annotations": []}]
-            output = [{"type": "message", "id": "m", "role": "assistant", "status": "completed", "content": content}]
-            usage = {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110,
-                     "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}  # fmt: skip
-            return {"id": "r", "object": "response", "created_at": 1, "model": model, "output": output, "status": "completed",
-                    "usage": usage, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}  # fmt: skip
-        assert self.path.endswith("/messages")
-        usage = {"input_tokens": 100, "output_tokens": 10}
-        return {"id": "m", "type": "message", "role": "assistant", "model": model, "usage": usage,
-                "content": [{"type": "text", "text": self.text}], "stop_reason": "end_turn", "stop_sequence": None}  # fmt: skip
-
-    def events(self, message: dict[str, Any]) -> str:
-        """A message as Anthropic streams it; pydantic-ai asks for that where a reply may be long."""
-        delta = {"type": "text_delta", "text": self.text}
-        end = {"stop_reason": "end_turn", "stop_sequence": None}
-        events = [
-            {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "content_block_delta", "index": 0, "delta": delta},
-            {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": end, "usage": {"output_tokens": 10}},
-            {"type": "message_stop"},
-        ]
-        return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+FIELDS = {"reasoning": "so", "resolved": True, "action": "action_1", "strength": 6}
+VERDICT = json.dumps(FIELDS)
+MODES: tuple[OutputMode, ...] = ("native", "tool", "prompted")
+PROTOCOLS = ("chat", "responses", "messages")
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a fresh server on loopback; keys are canaries."""
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A fresh server that says VERDICT until its script is changed; keys are canaries."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-CANARY")
-    monkeypatch.setattr(Service, "seen", [])
-    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with scripted(Answer(VERDICT)) as running:
+        yield running
 
 
-def sweep_on(service: str, folder: Path, model: str, *more: str) -> pipeline.Sweep:
+def sweep_on(service: Service, folder: Path, model: str, *more: str) -> pipeline.Sweep:
     """A sweep whose target and judge are `model`, reached at the service."""
-    section, base_url = ("anthropic", service) if model.startswith("anthropic") else ("openai", f"{service}/v1")
+    section, base_url = ("anthropic", service.url) if model.startswith("anthropic") else ("openai", f"{service.url}/v1")
     return pipeline.load_sweep(
         str(write_sweep(folder, scenarios=4)),
         [
@@ -119,58 +66,235 @@ def sweep_on(service: str, folder: Path, model: str, *more: str) -> pipeline.Swe
     ],
 )
 async def test_a_model_by_its_pydantic_ai_name_plays_and_judges(
-    service: str, tmp_path: Path, model: str, path: str
+    service: Service, tmp_path: Path, model: str, path: str
 ) -> None:
     """Requests go to the named server in the provider's own protocol; replies become typed verdicts with tokens and cost."""
     result = await pipeline.run_sweep(sweep_on(service, tmp_path, model), tmp_path / "runs")
     progress = result.snapshot.progress
-    assert {seen[0].partition("?")[0] for seen in Service.seen} == {path}
+    assert {request.path for request in service.seen} == {path}
     assert set(progress.verdicts) <= {Verdict.A, Verdict.B}
-    assert (progress.done, len(Service.seen)) == (4, 8)
+    assert (progress.done, len(service.seen)) == (4, 8)
     assert progress.cost_usd > 0
     assert progress.unpriced_calls == 0
     assert progress.input_tokens >= 8 * 100
-    with_schema = [body for _, body, _ in Service.seen if '"properties": {"reasoning"' in json.dumps(body)]
+    with_schema = [request for request in service.seen if '"properties": {"reasoning"' in json.dumps(request.body)]
     assert len(with_schema) == 4
 
 
-async def test_a_key_is_sent_to_the_service_and_written_nowhere(service: str, tmp_path: Path) -> None:
+async def test_a_key_is_sent_to_the_service_and_written_nowhere(service: Service, tmp_path: Path) -> None:
     """The key travels in the header, and is in no file of the run."""
     result = await pipeline.run_sweep(sweep_on(service, tmp_path, "openai-chat:gpt-4o-mini"), tmp_path / "runs")
-    assert all("sk-CANARY" in str(headers) for _, _, headers in Service.seen)
+    assert all("sk-CANARY" in str(request.headers) for request in service.seen)
     for path in result.folder.path.iterdir():
         assert b"CANARY" not in path.read_bytes(), path.name
 
 
-async def test_a_key_that_is_refused_stops_the_run_and_charges_no_episode(
-    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_key_that_is_refused_stops_the_run_and_charges_no_episode(service: Service, tmp_path: Path) -> None:
     """On a 401 the run ends by itself with exit 2; when the key is mended, a resume plays every episode."""
-    monkeypatch.setattr(Service, "status", 401)
+    service.answers = [Answer(status=401)]
     sweep = sweep_on(service, tmp_path, "openai-chat:gpt-4o-mini", "limits.concurrency=2")
     refused = await pipeline.run_sweep(sweep, tmp_path / "runs")
     assert (refused.state, refused.exit_code, refused.snapshot.progress.done) == ("failed", 2, 0)
     assert "refuses every call: http_401" in refused.message
-    assert len(Service.seen) <= 2
-    monkeypatch.setattr(Service, "status", 200)
+    assert len(service.seen) <= 2
+    service.answers = [Answer(VERDICT)]
     assert (await pipeline.run_sweep(sweep, tmp_path / "runs")).snapshot.progress.done == 4
 
 
-async def test_prose_instead_of_a_verdict_fails_the_judge(
-    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A judge that never answers in the asked shape is a judge_failed after one re-ask, never a verdict."""
-    monkeypatch.setattr(Service, "text", "Action 1, without any doubt.")
+async def test_prose_instead_of_a_verdict_fails_the_judge(service: Service, tmp_path: Path) -> None:
+    """A judge that never answers in the asked shape is a judge_failed after one re-ask, stored with its reply, never a verdict."""
+    service.answers = [Answer("Action 1, without any doubt.")]
     result = await pipeline.run_sweep(sweep_on(service, tmp_path, "openai-chat:gpt-4o-mini"), tmp_path / "runs")
     assert result.snapshot.progress.verdicts == {Verdict.JUDGE_FAILED: 4}
-    assert len(Service.seen) == 4 * (1 + 2)
+    assert len(service.seen) == 4 * (1 + 2)
+    with sqlite3.connect(result.folder.database) as database:
+        failures = [failure for (failure,) in database.execute("SELECT failure FROM episodes")]
+    assert {failure.partition(":")[0] for failure in failures} == {"unparsed"}
+    assert all(failure.endswith("\nAction 1, without any doubt.") for failure in failures)
 
 
-async def test_requests_per_minute_holds_for_the_provider(service: str, tmp_path: Path) -> None:
+async def test_requests_per_minute_holds_for_the_provider(service: Service, tmp_path: Path) -> None:
     """With 5 a minute, the 6th call waits for its minute: a time limit ends the run with 5 calls made."""
     sweep = sweep_on(
         service, tmp_path, "openai-chat:gpt-4o-mini", "providers.openai.requests_per_minute=5", "limits.time_s=2"
     )
     result = await pipeline.run_sweep(sweep, tmp_path / "runs")
     assert result.exit_code == 3
-    assert len(Service.seen) == 5
+    assert len(service.seen) == 5
+
+
+def model_at(service: Service, protocol: str, name: str | None = None) -> Model:
+    """A model that speaks a protocol to the service."""
+    if protocol == "messages":
+        anthropic = AnthropicProvider(base_url=service.url, api_key="sk-CANARY")
+        return AnthropicModel(name or "claude-haiku-4-5", provider=anthropic)
+    openai = OpenAIProvider(base_url=f"{service.url}/v1", api_key="sk-CANARY")
+    return (OpenAIChatModel if protocol == "chat" else OpenAIResponsesModel)(name or "gpt-4o-mini", provider=openai)
+
+
+def speaker_at(model: Model, mode: OutputMode | None = None, settings: RoleSettings | None = None) -> LeanSpeaker:
+    road = ModelLane(model, Rows(), Budget(None), timeout_s=30, output_mode=mode)
+    return LeanSpeaker(road, settings or RoleSettings())
+
+
+UTTERANCE = Utterance("k", "alpha", Role.JUDGE, "judge@1:0", "You are the judge.", ["Which action?"], 7)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("mode", [None, *MODES])
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Answer('{"reasoning": "it', end="length"), "truncated"),
+        (Answer(thinking="Let me see", end="length"), "truncated"),
+        (Answer(arguments={}, end="length"), "truncated"),
+        (Answer(end="length"), "truncated"),
+        (Answer(""), "empty"),
+        (Answer(thinking="Let me see"), "empty"),
+        (Answer(end="refusal"), "refused"),
+        (Answer(end="filter"), "refused"),
+        (Answer("I was going to", end="filter"), "refused"),
+    ],
+)
+async def test_cut_empty_and_refused_replies_are_told_apart(
+    service: Service, protocol: str, mode: OutputMode | None, answer: Answer, kind: str
+) -> None:
+    """In every protocol, for text (no mode) as for each kind of typed output, and without a second request."""
+    service.answers = [answer]
+    speaker = speaker_at(model_at(service, protocol), mode)
+    with pytest.raises(CallFailed) as caught:
+        await (speaker.say(UTTERANCE) if mode is None else speaker.decide(UTTERANCE, JudgeReply))
+    assert (caught.value.kind, len(service.seen)) == (kind, 1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(VERDICT),
+        Answer(f"My verdict:\n```json\n{VERDICT}\n```", thinking="hm"),
+        Answer(arguments=FIELDS),
+        Answer("I record it.", arguments=FIELDS, thinking="hm"),
+    ],
+)
+async def test_a_verdict_is_read_wherever_it_stands(
+    service: Service, protocol: str, mode: OutputMode, answer: Answer
+) -> None:
+    """Text where a tool was asked for, a call where native JSON was: one request is enough."""
+    service.answers = [answer]
+    verdict = await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
+    assert (verdict.action, len(service.seen)) == ("action_1", 1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "bad", [Answer("Action 1.", thinking="hm"), Answer(arguments=FIELDS | {"strength": 9}), Answer("So:", arguments={})]
+)
+async def test_the_second_request_is_a_conversation_that_the_service_takes(
+    service: Service, protocol: str, mode: OutputMode, bad: Answer
+) -> None:
+    """It says what was wrong; every tool call in it has its tool and its result; and a second bad reply is the end."""
+    service.answers = [bad, Answer(VERDICT)]
+    speaker = speaker_at(model_at(service, protocol), mode)
+    assert (await speaker.decide(UTTERANCE, JudgeReply)).strength == 6
+    first, second = (request.body for request in service.seen)
+    assert bool(second.get("tools")) == (mode == "tool")
+    called, answered = _calls_and_results(second)
+    assert called == answered == (["call_1"] if mode == "tool" and bad.arguments is not None else [])
+    told = json.dumps(second)
+    assert "does not have the required shape" in told
+    assert "does not have the required shape" not in json.dumps(first)
+    if bad.arguments:
+        assert "got 9" in told
+    service.answers = [bad]
+    with pytest.raises(CallFailed, match="unparsed: no valid JudgeReply in two replies"):
+        await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
+    assert len(service.seen) == 4
+
+
+def _calls_and_results(body: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The ids of the tool calls in a request's conversation, and of their results, in any of the protocols."""
+    called, answered = [], []
+    for item in body.get("messages", body.get("input")):
+        blocks = item.get("content") if isinstance(item.get("content"), list) else []
+        called += [call["id"] for call in item.get("tool_calls") or []]
+        called += [block["id"] for block in blocks if block["type"] == "tool_use"]
+        called += [item["call_id"]] if item.get("type") == "function_call" else []
+        answered += [item["tool_call_id"]] if item.get("role") == "tool" else []
+        answered += [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+        answered += [item["call_id"]] if item.get("type") == "function_call_output" else []
+    return called, answered
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("mode", ["native", "tool"])
+async def test_the_schema_on_the_wire_is_one_that_strict_modes_take(
+    service: Service, protocol: str, mode: OutputMode
+) -> None:
+    """All fields required, nothing else allowed, no keyword that a service refuses; and one tool, that must be called."""
+    service.answers = [Answer(VERDICT)]
+    await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
+    body = service.seen[0].body
+    schemas = list(_schemas(body))
+    assert len(schemas) == 1
+    schema = schemas[0]
+    assert schema["additionalProperties"] is False
+    assert sorted(schema["required"]) == sorted(schema["properties"]) == sorted(JudgeReply.model_fields)
+    used = set(schema) | {key for field in schema["properties"].values() for key in field}
+    assert used <= {"type", "properties", "required", "additionalProperties", "enum", "description", "title"}
+    if mode == "tool":
+        assert len(body["tools"]) == 1
+        assert json.dumps(body["tool_choice"]) in ('"required"', '{"type": "any"}')
+
+
+def _schemas(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if "properties" in node:
+            yield node
+        else:
+            for inner in node.values():
+                yield from _schemas(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _schemas(inner)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "name", "sent"),
+    [
+        ("chat", "gpt-4o-mini", {"max_completion_tokens": 2048, "temperature": 0.5, "seed": 3}),
+        ("chat", "gpt-5-mini", {"max_completion_tokens": 2048, "reasoning_effort": "low", "seed": 3}),
+        ("responses", "gpt-4o-mini", {"max_output_tokens": 2048, "temperature": 0.5}),
+        ("responses", "gpt-5-mini", {"max_output_tokens": 2048, "reasoning": {"effort": "low"}}),
+        ("messages", "claude-haiku-4-5", {"max_tokens": 2048, "temperature": 0.5}),
+    ],
+)
+async def test_settings_reach_the_service_in_its_own_words(
+    service: Service, protocol: str, name: str, sent: dict[str, Any]
+) -> None:
+    """What a protocol or model has no word for is left out, not refused."""
+    thinks = name == "gpt-5-mini"
+    settings = RoleSettings(
+        max_tokens=2048, seed=3, temperature=None if thinks else 0.5, thinking="low" if thinks else None
+    )
+    await speaker_at(model_at(service, protocol, name), settings=settings).say(UTTERANCE)
+    body = service.seen[0].body
+    known = (
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "temperature",
+        "seed",
+        "reasoning_effort",
+        "reasoning",
+    )
+    assert {key: body[key] for key in known if key in body} == sent
+
+
+async def test_a_long_reply_is_streamed_where_the_sdk_insists(service: Service) -> None:
+    """A bound beyond what Anthropic's SDK waits for in one piece changes nothing in what is read."""
+    speaker = speaker_at(model_at(service, "messages"), "prompted", RoleSettings(max_tokens=32_000))
+    assert (await speaker.decide(UTTERANCE, JudgeReply)).action == "action_1"
+    assert service.seen[0].body["stream"] is True
