@@ -46,7 +46,8 @@ class Ask:
     """A request to a model, as every protocol can put it.
 
     instructions, texts: see PlantedModel.reply. tools: the parameters' JSON schema of each tool on offer. must_call: a tool
-    has to be called; tool: the one that has to be, where it is named. usage_in_stream: whether a stream tells the usage.
+    has to be called; tool: the one that has to be, where it is named; after_tool: what came last is what a tool returned.
+    usage_in_stream: whether a stream tells the usage.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Ask:
     tools: Mapping[str, Any] = field(default_factory=dict)
     must_call: bool = False
     tool: str | None = None
+    after_tool: bool = False
     stream: bool = False
     usage_in_stream: bool = True
 
@@ -104,11 +106,11 @@ class Dialect(ABC):
 
 
 def chosen_tool(ask: Ask, text: str) -> ToolCall | None:
-    """The call that a reply is, where the request offers tools and forces one, or the reply is JSON and there is one tool."""
+    """The call that a reply is: where the request forces one, or offers one tool, not called just now, to a reply in JSON."""
     if not ask.tools:
         return None
     given = _json_object(text)
-    if not ask.must_call and (given is None or len(ask.tools) > 1):
+    if not ask.must_call and (given is None or len(ask.tools) > 1 or ask.after_tool):
         return None
     name = ask.tool or next(
         (name for name, schema in ask.tools.items() if _fits(given or {}, schema)), next(iter(ask.tools))
