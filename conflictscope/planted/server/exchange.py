@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conflictscope.planted.server.services import Service
 
 Json = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PIECE = 24  # characters of a streamed delta
 
 
@@ -231,7 +232,7 @@ def _kind(found: Any) -> str:
 
 def dump(data: Any) -> bytes:
     """Compact JSON, ASCII only: text without a place in UTF-8 (half a surrogate pair) cannot hurt."""
-    return json.dumps(data, separators=(",", ":")).encode()
+    return _encode(data).encode()
 
 
 def event(data: Json, name: str | None = None) -> bytes:
