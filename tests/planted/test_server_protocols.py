@@ -16,6 +16,8 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 
 from conflictscope.agents.judge import JudgeReply
@@ -168,6 +170,24 @@ async def test_an_agent_gets_a_typed_verdict(path: str, output: Any) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+async def test_a_judge_is_asked_by_words_and_asked_again(path: str) -> None:
+    """Prompted output adds words to the instructions, and a complaint follows a reply: the verdict is of the same page."""
+    output = OutputObjectDefinition(json_schema=SCHEMA, name="JudgeReply", strict=True)
+    parameters = ModelRequestParameters(output_mode="prompted", output_object=output)
+    again = [
+        ModelRequest(parts=[UserPromptPart(PAGE)]),
+        ModelResponse(parts=[TextPart("Action 1.")]),
+        ModelRequest(
+            parts=[UserPromptPart("That reply does not fit the required shape.")], instructions="You are the judge."
+        ),
+    ]
+    async with plant() as (server, _), models(server, "judge") as by_path:
+        for messages in (again[:1], again):
+            reply = await model_request(by_path[path], messages, model_request_parameters=parameters)
+            assert JudgeReply.model_validate_json(reply.text or "").action == "action_1"
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_an_agent_calls_its_tool_and_goes_on(path: str) -> None:
     """A reply in JSON becomes a call of the one tool on offer; what the tool returned is answered in text."""
     called: list[tuple[str, int]] = []
@@ -234,6 +254,25 @@ async def test_a_forced_tool_is_called(path: str) -> None:
         assert await ask("judge", PAGE, "first", "second") == []
         assert await ask("judge", PAGE, "first", tool_choice=none) == []
         assert await ask("t", OPENING, "first") == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_call_that_is_cut_holds_the_beginning_of_its_arguments(path: str) -> None:
+    """The token limit cuts a call as it cuts text; Anthropic's arguments are an object, and then an empty one."""
+    any_tool = {"type": "any"} if path == MESSAGES else "required"
+    limit = {CHAT: "max_tokens", RESPONSES: "max_output_tokens", MESSAGES: "max_tokens"}[path]
+    sent = {**body(path, PAGE, "judge"), "tools": tools(path, "first"), "tool_choice": any_tool, limit: 10}
+    async with plant() as (_, client):
+        reply = (await client.post(path, json=sent)).json()
+    if path == CHAT:
+        (choice,) = reply["choices"]
+        finish, arguments = choice["finish_reason"], choice["message"]["tool_calls"][0]["function"]["arguments"]
+    elif path == RESPONSES:
+        finish, arguments = reply["incomplete_details"]["reason"], reply["output"][0]["arguments"]
+    else:
+        finish, arguments = reply["stop_reason"], reply["content"][0]["input"]
+    assert finish == {CHAT: "length", RESPONSES: "max_output_tokens", MESSAGES: "max_tokens"}[path]
+    assert arguments == ({} if path == MESSAGES else '{"reasoning": "The assistant\'s last mes')
 
 
 @pytest.mark.parametrize("path", PATHS)

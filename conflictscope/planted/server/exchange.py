@@ -116,7 +116,7 @@ def chosen_tool(ask: Ask, text: str) -> ToolCall | None:
     name = ask.tool or next(
         (name for name, schema in ask.tools.items() if _fits(given or {}, schema)), next(iter(ask.tools))
     )
-    if given is not None:
+    if text.startswith("{"):  # whole, or cut by the token limit
         return ToolCall(name, text)
     properties = ask.tools[name].get("properties") if isinstance(ask.tools[name], dict) else None
     first = next(iter(properties), "answer") if isinstance(properties, dict) else "answer"
@@ -129,11 +129,9 @@ def _fits(given: Json, schema: Any) -> bool:
 
 
 def _json_object(text: str) -> Json | None:
-    if not text.startswith("{"):
-        return None
     try:
         found = json.loads(text)
-    except ValueError:  # cut by the token limit
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
