@@ -1,68 +1,52 @@
-"""Real SDKs over a real socket: models are used by their names, and told apart in how they reply by their own protocols."""
+"""Real SDKs over a real socket: a tiny server that answers as the services do, so that models are used by their names."""
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic_ai.models import Model
-from pydantic_ai.models.anthropic import AnthropicModel
-from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
-from pydantic_ai.providers.anthropic import AnthropicProvider
-from pydantic_ai.providers.openai import OpenAIProvider
 
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
-from conflictscope.agents import JudgeReply, LeanSpeaker
-from conflictscope.agents.speakers import Utterance
-from conflictscope.arena import Budget, ModelLane
-from conflictscope.config import RoleSettings
-from conflictscope.errors import CallFailed
-from conflictscope.outcome import Role, Verdict
-from conflictscope.ports import OutputMode
-from tests.arena.test_lanes import Rows
-from tests.scripted import Answer, Service, scripted
+from conflictscope.arena import runner as runner_module
+from conflictscope.errors import InputError
+from conflictscope.outcome import Verdict
+from tests.scripted import INPUT_TOKENS, Answer, Asked, Service, serving
 
-FIELDS = {"reasoning": "so", "resolved": True, "action": "action_1", "strength": 6}
-VERDICT = json.dumps(FIELDS)
-MODES: tuple[OutputMode, ...] = ("native", "tool", "prompted")
-PROTOCOLS = ("chat", "responses", "messages")
+CHAT, CLAUDE = "openai-chat:gpt-4o-mini", "anthropic:claude-sonnet-5"
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    """A fresh server that says VERDICT until its script is changed; keys are canaries."""
+    """A fresh server on loopback; keys are canaries."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-CANARY")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-CANARY")
-    with scripted(Answer(VERDICT)) as running:
-        yield running
+    with serving() as fresh:
+        yield fresh
 
 
-def sweep_on(service: Service, folder: Path, model: str, *more: str) -> pipeline.Sweep:
-    """A sweep whose target and judge are `model`, reached at the service."""
-    section, base_url = ("anthropic", service.url) if model.startswith("anthropic") else ("openai", f"{service.url}/v1")
+def sweep_on(service: Service, folder: Path, model: str, *more: str, judge: str | None = None) -> pipeline.Sweep:
+    """A sweep whose target and judge are `model`, or whose judge is another, reached at the service."""
+    providers = f'providers={{anthropic={{base_url="{service.url}"}}, openai={{base_url="{service.url}/v1"}}}}'
+    if model.startswith("anthropic") and judge is None:
+        providers = f'providers={{anthropic={{base_url="{service.url}"}}}}'
+    elif judge is None:
+        providers = f'providers={{openai={{base_url="{service.url}/v1"}}}}'
     return pipeline.load_sweep(
         str(write_sweep(folder, scenarios=4)),
-        [
-            f'targets=[{{model="{model}"}}]',
-            f'judge.models=["{model}"]',
-            f'providers={{{section}={{base_url="{base_url}"}}}}',
-            *more,
-        ],
+        [f'targets=[{{model="{model}"}}]', f'judge.models=["{judge or model}"]', providers, *more],
     )
 
 
 @pytest.mark.parametrize(
     ("model", "path"),
     [
-        ("openai-chat:gpt-4o-mini", "/v1/chat/completions"),
+        (CHAT, "/v1/chat/completions"),
         ("openai-responses:gpt-4o-mini", "/v1/responses"),
         ("openai:gpt-4o-mini", "/v1/responses"),
-        ("anthropic:claude-sonnet-5", "/v1/messages"),
+        (CLAUDE, "/v1/messages"),
     ],
 )
 async def test_a_model_by_its_pydantic_ai_name_plays_and_judges(
@@ -71,230 +55,102 @@ async def test_a_model_by_its_pydantic_ai_name_plays_and_judges(
     """Requests go to the named server in the provider's own protocol; replies become typed verdicts with tokens and cost."""
     result = await pipeline.run_sweep(sweep_on(service, tmp_path, model), tmp_path / "runs")
     progress = result.snapshot.progress
-    assert {request.path for request in service.seen} == {path}
+    assert {asked.path for asked in service.asked} == {path}
     assert set(progress.verdicts) <= {Verdict.A, Verdict.B}
-    assert (progress.done, len(service.seen)) == (4, 8)
-    assert progress.cost_usd > 0
-    assert progress.unpriced_calls == 0
-    assert progress.input_tokens >= 8 * 100
-    with_schema = [request for request in service.seen if '"properties": {"reasoning"' in json.dumps(request.body)]
-    assert len(with_schema) == 4
+    assert (progress.done, len(service.asked)) == (4, 1 + 8)  # one small question before the sweep
+    assert progress.total.cost_usd > 0
+    assert progress.total.unpriced == 0
+    assert progress.total.input_tokens >= 9 * INPUT_TOKENS
+    assert sum(asked.wants_verdict for asked in service.asked) == 1 + 4
 
 
 async def test_a_key_is_sent_to_the_service_and_written_nowhere(service: Service, tmp_path: Path) -> None:
     """The key travels in the header, and is in no file of the run."""
-    result = await pipeline.run_sweep(sweep_on(service, tmp_path, "openai-chat:gpt-4o-mini"), tmp_path / "runs")
-    assert all("sk-CANARY" in str(request.headers) for request in service.seen)
+    result = await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")
+    assert all("sk-CANARY" in str(asked.headers) for asked in service.asked)
     for path in result.folder.path.iterdir():
         assert b"CANARY" not in path.read_bytes(), path.name
 
 
-async def test_a_key_that_is_refused_stops_the_run_and_charges_no_episode(service: Service, tmp_path: Path) -> None:
-    """On a 401 the run ends by itself with exit 2; when the key is mended, a resume plays every episode."""
-    service.answers = [Answer(status=401)]
-    sweep = sweep_on(service, tmp_path, "openai-chat:gpt-4o-mini", "limits.concurrency=2")
-    refused = await pipeline.run_sweep(sweep, tmp_path / "runs")
-    assert (refused.state, refused.exit_code, refused.snapshot.progress.done) == ("failed", 2, 0)
-    assert "refuses every call: http_401" in refused.message
-    assert len(service.seen) <= 2
-    service.answers = [Answer(VERDICT)]
-    assert (await pipeline.run_sweep(sweep, tmp_path / "runs")).snapshot.progress.done == 4
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_model_that_cannot_be_used_is_told_before_any_episode_is_charged(
+    service: Service, tmp_path: Path, status: int
+) -> None:
+    """Every such model is named with what it said, in one message; when that is mended, a resume plays every episode."""
+    service.otherwise = lambda asked: Answer(status, text="not for you")
+    sweep = sweep_on(service, tmp_path, CHAT, judge=CLAUDE)
+    with pytest.raises(InputError) as refused:
+        await pipeline.run_sweep(sweep, tmp_path / "runs")
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "these models cannot be used as the sweep asks for them:"
+    assert sorted(line.split(": ")[0].strip() for line in lines[1:]) == [CLAUDE, CHAT]
+    assert all(f"http_{status}" in line and "not for you" in line for line in lines[1:])
+    assert len(service.asked) == 2
+    service.otherwise = lambda asked: Answer()
+    progress = (await pipeline.run_sweep(sweep, tmp_path / "runs")).snapshot.progress
+    assert (progress.state, progress.done, progress.failed) == ("finished", 4, 0)
+    assert progress.total.failed == 2
+
+
+async def test_the_preflight_finds_a_way_to_ask_for_verdicts_and_keeps_it(service: Service, tmp_path: Path) -> None:
+    """A model that takes no JSON schema is asked by a tool, then in words; what works is stored, and is used from then on."""
+
+    def way(asked: Asked) -> str:
+        return "tool" if "tools" in asked.body else asked.body.get("response_format", {"type": "text"})["type"]
+
+    def words_only(asked: Asked) -> Answer:
+        return Answer(400, text="no such thing") if way(asked) in ("json_schema", "tool") else Answer()
+
+    service.otherwise = words_only
+    result = await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")
+    assert result.snapshot.progress.done == 4
+    assert [way(asked) for asked in service.asked[:3]] == ["json_schema", "tool", "json_object"]
+    assert len(service.asked) == 3 + 8
+    with sqlite3.connect(result.folder.database) as connection:
+        assert connection.execute("SELECT model, output_mode FROM lanes").fetchall() == [(CHAT, "prompted")]
+    connection.close()
+    await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")
+    assert len(service.asked) == 3 + 8  # neither the question nor any episode again
 
 
 async def test_prose_instead_of_a_verdict_fails_the_judge(service: Service, tmp_path: Path) -> None:
-    """A judge that never answers in the asked shape is a judge_failed after one re-ask, stored with its reply, never a verdict."""
-    service.answers = [Answer("Action 1, without any doubt.")]
-    result = await pipeline.run_sweep(sweep_on(service, tmp_path, "openai-chat:gpt-4o-mini"), tmp_path / "runs")
+    """A judge that no longer answers in the asked shape is a judge_failed after one re-ask, never a verdict."""
+    service.answers.append(Answer())
+    service.otherwise = lambda asked: Answer(text="Action 1, without any doubt.")
+    result = await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")
     assert result.snapshot.progress.verdicts == {Verdict.JUDGE_FAILED: 4}
-    assert len(service.seen) == 4 * (1 + 2)
-    with sqlite3.connect(result.folder.database) as database:
-        failures = [failure for (failure,) in database.execute("SELECT failure FROM episodes")]
-    assert {failure.partition(":")[0] for failure in failures} == {"unparsed"}
-    assert all(failure.endswith("\nAction 1, without any doubt.") for failure in failures)
+    assert len(service.asked) == 1 + 4 * (1 + 2)
 
 
-async def test_requests_per_minute_holds_for_the_provider(service: Service, tmp_path: Path) -> None:
-    """With 5 a minute, the 6th call waits for its minute: a time limit ends the run with 5 calls made."""
-    sweep = sweep_on(
-        service, tmp_path, "openai-chat:gpt-4o-mini", "providers.openai.requests_per_minute=5", "limits.time_s=2"
+async def test_a_judge_that_never_answers_in_the_asked_shape_is_told_before_the_sweep(
+    service: Service, tmp_path: Path
+) -> None:
+    """Every way of asking is tried, each with its one re-ask; then the model is named, with the reply as it came."""
+    service.otherwise = lambda asked: Answer(
+        text='"Action 1"' if "tools" in asked.body else "Action 1, without any doubt."
     )
+    with pytest.raises(InputError, match=r"openai-chat:gpt-4o-mini: unparsed: (.|\n)*Action 1, without any doubt\."):
+        await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")
+    assert len(service.asked) == 3 * 2
+
+
+async def test_requests_per_minute_holds_for_the_provider(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 5 a minute, the 6th call waits for its minute: a time limit ends the run with 5 calls made."""
+    monkeypatch.setattr(runner_module, "GRACE_S", 0.05)
+    sweep = sweep_on(service, tmp_path, CHAT, "providers.openai.requests_per_minute=5", "limits.time_s=2")
     result = await pipeline.run_sweep(sweep, tmp_path / "runs")
     assert result.exit_code == 3
-    assert len(service.seen) == 5
+    assert len(service.asked) == 5
 
 
-def model_at(service: Service, protocol: str, name: str | None = None) -> Model:
-    """A model that speaks a protocol to the service."""
-    if protocol == "messages":
-        anthropic = AnthropicProvider(base_url=service.url, api_key="sk-CANARY")
-        return AnthropicModel(name or "claude-haiku-4-5", provider=anthropic)
-    openai = OpenAIProvider(base_url=f"{service.url}/v1", api_key="sk-CANARY")
-    return (OpenAIChatModel if protocol == "chat" else OpenAIResponsesModel)(name or "gpt-4o-mini", provider=openai)
-
-
-def speaker_at(model: Model, mode: OutputMode | None = None, settings: RoleSettings | None = None) -> LeanSpeaker:
-    road = ModelLane(model, Rows(), Budget(None), timeout_s=30, output_mode=mode)
-    return LeanSpeaker(road, settings or RoleSettings())
-
-
-UTTERANCE = Utterance("k", "alpha", Role.JUDGE, "judge@1:0", "You are the judge.", ["Which action?"], 7)
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("mode", [None, *MODES])
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        (Answer('{"reasoning": "it', end="length"), "truncated"),
-        (Answer(thinking="Let me see", end="length"), "truncated"),
-        (Answer(arguments={}, end="length"), "truncated"),
-        (Answer(end="length"), "truncated"),
-        (Answer(""), "empty"),
-        (Answer(thinking="Let me see"), "empty"),
-        (Answer(end="refusal"), "refused"),
-        (Answer(end="filter"), "refused"),
-        (Answer("I was going to", end="filter"), "refused"),
-    ],
-)
-async def test_cut_empty_and_refused_replies_are_told_apart(
-    service: Service, protocol: str, mode: OutputMode | None, answer: Answer, kind: str
+async def test_tokens_per_minute_holds_for_the_provider(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In every protocol, for text (no mode) as for each kind of typed output, and without a second request."""
-    service.answers = [answer]
-    speaker = speaker_at(model_at(service, protocol), mode)
-    with pytest.raises(CallFailed) as caught:
-        await (speaker.say(UTTERANCE) if mode is None else speaker.decide(UTTERANCE, JudgeReply))
-    assert (caught.value.kind, len(service.seen)) == (kind, 1)
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(VERDICT),
-        Answer(f"My verdict:\n```json\n{VERDICT}\n```", thinking="hm"),
-        Answer(arguments=FIELDS),
-        Answer("I record it.", arguments=FIELDS, thinking="hm"),
-    ],
-)
-async def test_a_verdict_is_read_wherever_it_stands(
-    service: Service, protocol: str, mode: OutputMode, answer: Answer
-) -> None:
-    """Text where a tool was asked for, a call where native JSON was: one request is enough."""
-    service.answers = [answer]
-    verdict = await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
-    assert (verdict.action, len(service.seen)) == ("action_1", 1)
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(
-    "bad", [Answer("Action 1.", thinking="hm"), Answer(arguments=FIELDS | {"strength": 9}), Answer("So:", arguments={})]
-)
-async def test_the_second_request_is_a_conversation_that_the_service_takes(
-    service: Service, protocol: str, mode: OutputMode, bad: Answer
-) -> None:
-    """It says what was wrong; every tool call in it has its tool and its result; and a second bad reply is the end."""
-    service.answers = [bad, Answer(VERDICT)]
-    speaker = speaker_at(model_at(service, protocol), mode)
-    assert (await speaker.decide(UTTERANCE, JudgeReply)).strength == 6
-    first, second = (request.body for request in service.seen)
-    assert bool(second.get("tools")) == (mode == "tool")
-    called, answered = _calls_and_results(second)
-    assert called == answered == (["call_1"] if mode == "tool" and bad.arguments is not None else [])
-    told = json.dumps(second)
-    assert "does not have the required shape" in told
-    assert "does not have the required shape" not in json.dumps(first)
-    if bad.arguments:
-        assert "got 9" in told
-    service.answers = [bad]
-    with pytest.raises(CallFailed, match="unparsed: no valid JudgeReply in two replies"):
-        await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
-    assert len(service.seen) == 4
-
-
-def _calls_and_results(body: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The ids of the tool calls in a request's conversation, and of their results, in any of the protocols."""
-    called, answered = [], []
-    for item in body.get("messages", body.get("input")):
-        blocks = item.get("content") if isinstance(item.get("content"), list) else []
-        called += [call["id"] for call in item.get("tool_calls") or []]
-        called += [block["id"] for block in blocks if block["type"] == "tool_use"]
-        called += [item["call_id"]] if item.get("type") == "function_call" else []
-        answered += [item["tool_call_id"]] if item.get("role") == "tool" else []
-        answered += [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
-        answered += [item["call_id"]] if item.get("type") == "function_call_output" else []
-    return called, answered
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("mode", ["native", "tool"])
-async def test_the_schema_on_the_wire_is_one_that_strict_modes_take(
-    service: Service, protocol: str, mode: OutputMode
-) -> None:
-    """All fields required, nothing else allowed, no keyword that a service refuses; and one tool, that must be called."""
-    service.answers = [Answer(VERDICT)]
-    await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
-    body = service.seen[0].body
-    schemas = list(_schemas(body))
-    assert len(schemas) == 1
-    schema = schemas[0]
-    assert schema["additionalProperties"] is False
-    assert sorted(schema["required"]) == sorted(schema["properties"]) == sorted(JudgeReply.model_fields)
-    used = set(schema) | {key for field in schema["properties"].values() for key in field}
-    assert used <= {"type", "properties", "required", "additionalProperties", "enum", "description", "title"}
-    if mode == "tool":
-        assert len(body["tools"]) == 1
-        assert json.dumps(body["tool_choice"]) in ('"required"', '{"type": "any"}')
-
-
-def _schemas(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        if "properties" in node:
-            yield node
-        else:
-            for inner in node.values():
-                yield from _schemas(inner)
-    elif isinstance(node, list):
-        for inner in node:
-            yield from _schemas(inner)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "name", "sent"),
-    [
-        ("chat", "gpt-4o-mini", {"max_completion_tokens": 2048, "temperature": 0.5, "seed": 3}),
-        ("chat", "gpt-5-mini", {"max_completion_tokens": 2048, "reasoning_effort": "low", "seed": 3}),
-        ("responses", "gpt-4o-mini", {"max_output_tokens": 2048, "temperature": 0.5}),
-        ("responses", "gpt-5-mini", {"max_output_tokens": 2048, "reasoning": {"effort": "low"}}),
-        ("messages", "claude-haiku-4-5", {"max_tokens": 2048, "temperature": 0.5}),
-    ],
-)
-async def test_settings_reach_the_service_in_its_own_words(
-    service: Service, protocol: str, name: str, sent: dict[str, Any]
-) -> None:
-    """What a protocol or model has no word for is left out, not refused."""
-    thinks = name == "gpt-5-mini"
-    settings = RoleSettings(
-        max_tokens=2048, seed=3, temperature=None if thinks else 0.5, thinking="low" if thinks else None
-    )
-    await speaker_at(model_at(service, protocol, name), settings=settings).say(UTTERANCE)
-    body = service.seen[0].body
-    known = (
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
-        "temperature",
-        "seed",
-        "reasoning_effort",
-        "reasoning",
-    )
-    assert {key: body[key] for key in known if key in body} == sent
-
-
-async def test_a_long_reply_is_streamed_where_the_sdk_insists(service: Service) -> None:
-    """A bound beyond what Anthropic's SDK waits for in one piece changes nothing in what is read."""
-    speaker = speaker_at(model_at(service, "messages"), "prompted", RoleSettings(max_tokens=32_000))
-    assert (await speaker.decide(UTTERANCE, JudgeReply)).action == "action_1"
-    assert service.seen[0].body["stream"] is True
+    """With room for a few requests' tokens in a minute, the next one waits: a time limit ends the run."""
+    monkeypatch.setattr(runner_module, "GRACE_S", 0.05)
+    sweep = sweep_on(service, tmp_path, CHAT, "providers.openai.tokens_per_minute=3000", "limits.time_s=2")
+    result = await pipeline.run_sweep(sweep, tmp_path / "runs")
+    assert result.exit_code == 3
+    assert 1 < len(service.asked) < 9

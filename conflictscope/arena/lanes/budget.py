@@ -59,7 +59,9 @@ class KnownPrice:
         self._provider = provider
         few, many = 1_000, _MILLION
         self._input_usd = self._calculate(RequestUsage(input_tokens=many)) / many
-        self._output_usd = self._calculate(RequestUsage(output_tokens=many)) / many
+        # Where much goes in, what comes out may have another price too.
+        both_usd = self._calculate(RequestUsage(input_tokens=many, output_tokens=many)) / many
+        self._output_usd = both_usd - self._input_usd
         small_usd = self._calculate(RequestUsage(input_tokens=few, output_tokens=few)) / few
         self._flat = abs(small_usd - self._input_usd - self._output_usd) <= 1e-6 * small_usd
 
@@ -102,6 +104,7 @@ class Budget:
         self.limit_usd = limit_usd
         self.spent_usd = spent_usd
         self.reserved_usd = 0.0
+        self._outstanding = 0  # counted, for sums of dollars leave a rest when all is given back
         self._gate = asyncio.Lock()
         self._settled = asyncio.Event()
 
@@ -114,22 +117,27 @@ class Budget:
         if self.limit_usd is not None:
             async with self._gate:
                 while self.spent_usd + self.reserved_usd + usd > self.limit_usd:
-                    if self.reserved_usd <= 1e-12:
+                    if not self._outstanding:
                         raise LimitReached(
                             f"${self.spent_usd:.4f} of ${self.limit_usd:.4f} is spent (limits.cost_usd), and {what} may cost "
                             f"up to ${usd:.4f}: raise the limit, or lower max_tokens"
                         )
                     self._settled.clear()
                     await self._settled.wait()
-                self.reserved_usd += usd
+                self._set_aside(usd)
         else:
-            self.reserved_usd += usd
+            self._set_aside(usd)
 
     def settle(self, reserved_usd: float, spent_usd: float) -> None:
         """Put a reservation in for what was really spent."""
-        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd)
+        self._outstanding -= reserved_usd > 0
+        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd) if self._outstanding else 0.0
         self.spent_usd += spent_usd
         self._settled.set()
+
+    def _set_aside(self, usd: float) -> None:
+        self._outstanding += usd > 0
+        self.reserved_usd += usd
 
 
 class Meter:
