@@ -47,16 +47,17 @@ class FlatPrice:
 
 
 class KnownPrice:
-    """The price that `genai-prices` has for a model.
+    """The price that `genai-prices` has for a model, alone or in a batch, which most services bill at half the price.
 
     Its full calculation, with tiers and cached tokens, takes longer than all else that a lane does to a call; where neither
     occurs, which is seen once, two multiplications give the same.
     """
 
-    def __init__(self, model_name: str, provider: str) -> None:
+    def __init__(self, model_name: str, provider: str, *, batch: bool = False) -> None:
         """Raises LookupError where the model's price is not known."""
         self._model_name = model_name
         self._provider = provider
+        self._context = {"processing": "batch"} if batch else None
         few, many = 1_000, _MILLION
         self._input_usd = self._calculate(RequestUsage(input_tokens=many)) / many
         self._output_usd = self._calculate(RequestUsage(output_tokens=many)) / many
@@ -75,18 +76,19 @@ class KnownPrice:
         return input_tokens * self._input_usd + output_tokens * self._output_usd
 
     def _calculate(self, usage: RequestUsage) -> float:
-        return float(calc_price(usage, self._model_name, provider_id=self._provider).total_price)
+        price = calc_price(usage, self._model_name, provider_id=self._provider, price_context=self._context)
+        return float(price.total_price)
 
 
 FREE = FlatPrice(0.0, 0.0)
 
 
-def known_price(model: Model) -> Price | None:
+def known_price(model: Model, *, batch: bool = False) -> Price | None:
     """The price of a model by `genai-prices`; None where it is not known there. Planted models are free."""
     if model.system == "planted":
         return FREE
     try:
-        return KnownPrice(model.model_name, model.system)
+        return KnownPrice(model.model_name, model.system, batch=batch)
     except (LookupError, ValueError):
         return None
 
@@ -95,13 +97,13 @@ class Budget:
     """What the run has spent and set aside, and how much it may. Spent and reserved together never pass the limit.
 
     limit_usd: None for no limit. spent_usd: what former processes spent, calls of unknown end included with what was
-    reserved for them.
+    reserved for them. reserved_usd: what they set aside for calls that wait in batches.
     """
 
-    def __init__(self, limit_usd: float | None, spent_usd: float = 0.0) -> None:
+    def __init__(self, limit_usd: float | None, spent_usd: float = 0.0, reserved_usd: float = 0.0) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = spent_usd
-        self.reserved_usd = 0.0
+        self.reserved_usd = reserved_usd
         self._gate = asyncio.Lock()
         self._settled = asyncio.Event()
 
