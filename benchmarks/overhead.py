@@ -91,7 +91,9 @@ def through(lane: ModelLane) -> Ask:
     """One call through a lane."""
 
     async def ask(number: int) -> object:
-        messages: list[ModelMessage] = [ModelRequest(parts=[UserPromptPart(f"{number}. {QUESTION}")], instructions=SYSTEM)]
+        messages: list[ModelMessage] = [
+            ModelRequest(parts=[UserPromptPart(f"{number}. {QUESTION}")], instructions=SYSTEM)
+        ]
         settings = ModelSettings(seed=number, max_tokens=MAX_TOKENS)
         return await lane.request(
             Call(

@@ -475,6 +475,8 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
             told += [f"Stopped by a limit: {result.message}.", "To go on, raise it and resume with:", f"  {resume}"]
         case "interrupted":
             told += ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
+    if result.in_batches:
+        told.append(f"{result.in_batches:,} calls wait in batches at their provider: the resume collects them.")
     if progress.failed and result.state in ("finished", "enough"):
         allowed = (
             f", more than limits.failed_share allows ({result.failed_share_allowed:.0%})" if result.exit_code else ""

@@ -101,9 +101,22 @@ class SpeakerConfig(RoleSettings):
 
 
 class TargetConfig(SpeakerConfig):
-    """A model or agent under study. `name` is what tables call it; by default the model's or agent's own."""
+    """A model or agent under study.
+
+    name: what tables call it; by default the model's or agent's own. batch: its `multiple_choice` episodes go through the
+    batch API of its provider.
+    """
 
     name: Name | None = None
+    batch: bool = False
+
+    @model_validator(mode="after")
+    def _only_models_are_batched(self) -> Self:
+        if self.batch and self.agent is not None:
+            raise ValueError(
+                "batch = true needs a `model` alone: an agent sends its requests itself, one after the other"
+            )
+        return self
 
     @property
     def label(self) -> str:
@@ -121,11 +134,12 @@ class JudgeConfig(RoleSettings):
     """The judge.
 
     orders: `random` shows the two actions in an order drawn from the seed; `both` asks in both orders, and a judge that
-    changes its mind with the order leaves the episode unresolved.
+    changes its mind with the order leaves the episode unresolved. batch: it is asked through the batch API of its provider.
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     orders: Literal["random", "both"] = "random"
+    batch: bool = False
 
     @field_validator("models")
     @classmethod
@@ -157,9 +171,10 @@ class Limits(Record):
 
     concurrency: episodes in flight. cost_usd: never passed, an amount is reserved before each call; time_s: no new work after
     that (both: exit 3, resumable). call_timeout_s: one request. episode_timeout_s: one episode, from its first call on.
-    attempts: how often a call is sent at the most; retry_time_s: no further attempt after that. done_share: share of the planned
+    attempts: how often a call is sent at the most; retry_time_s: no further attempt after that. batch_poll_s: how long after the
+    first look at a batch the second one is taken; from there the pauses grow, up to ten minutes. done_share: share of the planned
     episodes with which the sweep may end; what is left is listed. failed_share: share of failed episodes above which `run`
-    exits with 1.
+    exits with 1. The time limits of calls and episodes hold for nothing that waits on a batch.
     """
 
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 64
@@ -169,6 +184,7 @@ class Limits(Record):
     episode_timeout_s: Positive | None = None
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
     retry_time_s: Annotated[float, Field(ge=0)] = 300.0
+    batch_poll_s: Positive = 30.0
     done_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
 
@@ -236,6 +252,10 @@ class SweepConfig(Record):
         if Mode.OPEN_ENDED in self.modes and (self.user is None or self.judge is None):
             missing = "user" if self.user is None else "judge"
             raise ValueError(f"mode open_ended needs a [{missing}] section")
+        if Mode.MULTIPLE_CHOICE not in self.modes and any(target.batch for target in self.targets):
+            raise ValueError(
+                "batch = true on a target is for its multiple_choice episodes, and modes has no multiple_choice"
+            )
         unknown = sorted(self.prices.keys() - set(self.lanes()))
         if unknown:
             raise ValueError(f"prices: {unknown[0]!r} is no model of the sweep ({', '.join(self.lanes())})")
@@ -259,13 +279,28 @@ class SweepConfig(Record):
         """Every model that the sweep will call by name, each once."""
         return list(dict.fromkeys([*(s.model for s in self.speakers() if s.model), *self.judges()]))
 
+    def batched(self) -> list[str]:
+        """Every model that is asked through the batch API of its provider, each once."""
+        targets = [target.lane for target in self.targets if target.batch]
+        return list(dict.fromkeys([*targets, *(self.judges() if self.judge and self.judge.batch else ())]))
+
     def provider(self, name: str) -> ProviderConfig | None:
         """The section for a provider; `openai-chat` and `openai-responses` are the provider `openai`."""
         return self.providers.get(provider_section(name))
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: everything but the limits, the rates, the prices and the name."""
-        identity = self.model_dump(mode="json", exclude={"limits", "providers", "prices", "name"})
+        """What must be the same for a run to be resumed: all but limits, rates, prices, name, and what goes in batches."""
+        identity = self.model_dump(
+            mode="json",
+            exclude={
+                "limits": True,
+                "providers": True,
+                "prices": True,
+                "name": True,
+                "targets": {"__all__": {"batch"}},
+                "judge": {"batch"},
+            },
+        )
         roles: list[RoleSettings | None] = [*self.targets, self.user, self.judge]
         return {
             **identity,

@@ -57,7 +57,8 @@ class Judge(Protocol):
 class Call:
     """One request to one model, and what it is for.
 
-    target: as in Turn, so that calls can be counted by target. prompt: the name and version of the prompt file.
+    target: as in Turn, so that calls can be counted by target. prompt: the name and version of the prompt file. batch: whether
+    it goes through the provider's batch API; how it is sent, not what is asked.
     """
 
     scope: str
@@ -67,6 +68,7 @@ class Call:
     messages: list[ModelMessage]
     settings: ModelSettings
     parameters: ModelRequestParameters
+    batch: bool = False
 
 
 class Lane(Protocol):
@@ -170,6 +172,27 @@ class CallEnd:
     latency_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class BatchedCall:
+    """A call that waits for its result in a batch; its number is its id there."""
+
+    number: int
+    scope: str
+    fingerprint: str
+    request: bytes
+    reserved_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentBatch:
+    """A batch that a former process sent and did not collect. model: as in CallSent. handle: pydantic-ai's `Batch`, as JSON."""
+
+    id: str
+    model: str
+    handle: bytes
+    calls: Sequence[BatchedCall]
+
+
 class Journal(Protocol):
     """The call journal as a lane uses it: what was answered is never asked again, and what is asked is written down."""
 
@@ -183,6 +206,14 @@ class Journal(Protocol):
 
     def ended(self, number: int, end: CallEnd) -> None:
         """Queue how it ended: committed with, or before, any outcome that is queued after it. Never waits, never fails."""
+        ...
+
+    async def batch_sent(self, batch: str, model: str, handle: bytes, numbers: Sequence[int]) -> None:
+        """Keep a batch, as in SentBatch, and which calls are in it. Returns when it is committed."""
+        ...
+
+    def batch_ended(self, batch: str) -> None:
+        """Queue that its results were collected. Never waits, never fails."""
         ...
 
 

@@ -54,9 +54,16 @@ class Utterance:
         last.instructions = self.instructions
         return messages
 
-    def call(self, messages: list[ModelMessage], settings: ModelSettings, parameters: ModelRequestParameters) -> Call:
+    def call(
+        self,
+        messages: list[ModelMessage],
+        settings: ModelSettings,
+        parameters: ModelRequestParameters,
+        *,
+        batch: bool = False,
+    ) -> Call:
         """A call that asks for it."""
-        return Call(self.scope, self.target, self.role, self.prompt, messages, settings, parameters)
+        return Call(self.scope, self.target, self.role, self.prompt, messages, settings, parameters, batch)
 
 
 def request_settings(settings: RoleSettings, seed: int) -> ModelSettings:
@@ -85,10 +92,11 @@ class Speaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeanSpeaker:
-    """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run."""
+    """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run; batch: as in Call."""
 
     lane: Lane
     settings: RoleSettings = _DEFAULTS
+    batch: bool = False
 
     async def say(self, utterance: Utterance) -> str:
         """A reply in prose."""
@@ -115,7 +123,7 @@ class LeanSpeaker:
         self, utterance: Utterance, messages: list[ModelMessage], parameters: ModelRequestParameters
     ) -> ModelResponse:
         settings = request_settings(self.settings, utterance.seed)
-        return await self.lane.request(utterance.call(messages, settings, parameters))
+        return await self.lane.request(utterance.call(messages, settings, parameters, batch=self.batch))
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +213,9 @@ class _LaneModel(WrapperModel):
         raise CallFailed("agent", "an agent that streams its requests (an event stream handler) cannot be journaled")
 
 
-def speaker(lane: Lane, settings: RoleSettings, agent: Agent[Any, Any] | None) -> Speaker:
-    """The speaker for a role: the user's agent where there is one, else the lean one."""
-    return LeanSpeaker(lane, settings) if agent is None else AgentSpeaker(lane, agent, settings)
+def speaker(lane: Lane, settings: RoleSettings, agent: Agent[Any, Any] | None, *, batch: bool = False) -> Speaker:
+    """The speaker for a role: the user's agent where there is one, else the lean one, which may speak in batches."""
+    return LeanSpeaker(lane, settings, batch) if agent is None else AgentSpeaker(lane, agent, settings)
 
 
 def agent_model(agent: Agent[Any, Any]) -> Model | str | None:

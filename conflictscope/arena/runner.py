@@ -33,7 +33,8 @@ class Cast:
     """Who plays the episodes of a group.
 
     shared_opening: whether the user's first message is written once per scenario and reused for every episode.
-    judge_name: what the outcomes say who judged. lanes: what the three speak through.
+    judge_name: what the outcomes say who judged. lanes: what the three speak through. batched: whether somebody's calls wait
+    for batches, which take their time; no deadline holds for such episodes.
     """
 
     user: Participant
@@ -43,6 +44,7 @@ class Cast:
     max_turns: int
     shared_opening: bool
     lanes: tuple[ModelLane, ...] = ()
+    batched: bool = False
 
     @property
     def closed(self) -> bool:
@@ -175,9 +177,9 @@ class Runner:
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
         started = time.perf_counter()
         episode = Episode(cast.max_turns)
-        deadline = (
-            None if self._episode_timeout_s is None else asyncio.get_running_loop().time() + self._episode_timeout_s
-        )
+        deadline = None
+        if self._episode_timeout_s is not None and not cast.batched:
+            deadline = asyncio.get_running_loop().time() + self._episode_timeout_s
         while episode.next is not None:
             turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
             try:

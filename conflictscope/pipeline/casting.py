@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.sweep import Sweep
-from conflictscope.ports import Journal
+from conflictscope.ports import Journal, SentBatch
 
 
 class Lanes:
@@ -27,7 +28,9 @@ class Lanes:
     def __init__(self, sweep: Sweep, journal: Journal, budget: Budget, models: Mapping[str, Model]) -> None:
         limits = sweep.config.limits
         self._prices = sweep.config.prices
-        self._policy = Policy(limits.call_timeout_s, limits.attempts, limits.retry_time_s, limits.concurrency)
+        self._policy = Policy(
+            limits.call_timeout_s, limits.attempts, limits.retry_time_s, limits.concurrency, limits.batch_poll_s
+        )
         self._journal = journal
         self._budget = budget
         self._models = models
@@ -48,19 +51,30 @@ class Lanes:
                 self._budget,
                 self._policy,
                 price=price_of(name, model, self._prices),
+                batch_price=price_of(name, model, self._prices, batch=True),
                 rates=[rate] if rate else [],
             )
         return self._lanes[name]
+
+    def resume(self, batches: Iterable[SentBatch]) -> None:
+        """Collect what former processes sent in batches."""
+        lanes = {lane.name: lane for lane in self._lanes.values() if lane.model.batch_max_requests is not None}
+        for batch in batches:
+            lanes[batch.model].resume(batch)
+
+    async def close(self) -> None:
+        """Leave what waits in batches to a later process."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     def closed(self) -> list[str]:
         """Why each closed lane is closed."""
         return [lane.closed for lane in self._lanes.values() if lane.closed is not None]
 
 
-def price_of(name: str, model: Model, prices: Mapping[str, PriceConfig]) -> Price | None:
+def price_of(name: str, model: Model, prices: Mapping[str, PriceConfig], *, batch: bool = False) -> Price | None:
     """What the sweep file says that a model costs, else what `genai-prices` does; None where nobody knows."""
     given = prices.get(name)
-    return FlatPrice(given.input_usd, given.output_usd) if given else known_price(model)
+    return FlatPrice(given.input_usd, given.output_usd) if given else known_price(model, batch=batch)
 
 
 def load_agents(config: SweepConfig, base: Path) -> dict[str, Agent[Any, Any]]:
@@ -73,7 +87,7 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
     """The models by the names that lanes are asked for.
 
     Raises InputError for a model that cannot be made (an unknown name, a missing key), a section for a provider that
-    nothing is from, and a cost limit that could not be kept.
+    nothing is from, a batch where there is no such API, and a cost limit that could not be kept.
     """
     models = {name: make.make(name) for name in config.models()}
     for speaker in config.speakers():
@@ -88,6 +102,12 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
         raise InputError(
             f"providers.{unused[0]}: no model of the sweep is from there (they are from {', '.join(sorted(used))})"
         )
+    for name in config.batched():
+        if models[name].batch_max_requests is None:
+            raise InputError(
+                f"batch = true: there is no batch API for {name} (there is one for openai:NAME, anthropic:NAME and google:NAME, "
+                "by pydantic-ai)"
+            )
     if config.limits.cost_usd is not None:
         unpriced = [name for name, model in models.items() if price_of(name, model, config.prices) is None]
         if unpriced:
@@ -118,14 +138,16 @@ def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
 def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) -> dict[Group, Cast]:
     """Who plays each group of a sweep."""
 
-    def speaker(who: SpeakerConfig) -> agents.Speaker:
-        return agents.speaker(lanes.to(who.lane), who, loaded[who.agent] if who.agent else None)
+    def speaker(who: SpeakerConfig, *, batch: bool = False) -> agents.Speaker:
+        return agents.speaker(lanes.to(who.lane), who, loaded[who.agent] if who.agent else None, batch=batch)
 
     casts = {}
     for target in sweep.config.targets:
-        speaks, lane = speaker(target), lanes.to(target.lane)
+        lane = lanes.to(target.lane)
         for mode in sweep.config.modes:
-            scene = _conversation(sweep.config, speaker, lanes) if mode is Mode.OPEN_ENDED else _multiple_choice()
+            batch = target.batch and mode is Mode.MULTIPLE_CHOICE
+            speaks = speaker(target, batch=batch)
+            scene = _conversation(sweep.config, speaker, lanes) if mode is Mode.OPEN_ENDED else _multiple_choice(batch)
             for group in sweep.groups:
                 if (group.target, group.mode) == (target.label, mode):
                     player = agents.Target(speaks, *_briefing(sweep, group))
@@ -152,21 +174,24 @@ def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
     (model,) = config.judge.models
     user = agents.SimulatedUser(speaker(config.user))
-    speaks = agents.LeanSpeaker(lanes.to(model), config.judge)
+    batch = config.judge.batch
+    speaks = agents.LeanSpeaker(lanes.to(model), config.judge, batch)
     judge = agents.ModelJudge(speaks, model, config.judge.orders == "both")
     max_turns = config.user.max_turns
     others = lanes.to(config.user.lane), lanes.to(model)
 
     def scene(target: agents.Target, lane: ModelLane) -> Cast:
-        return Cast(user, target, judge, model, max_turns, shared_opening=True, lanes=(lane, *others))
+        return Cast(user, target, judge, model, max_turns, shared_opening=True, lanes=(lane, *others), batched=batch)
 
     return scene
 
 
-def _multiple_choice() -> Scene:
+def _multiple_choice(batch: bool) -> Scene:
     reader = agents.LetterReader()
 
     def scene(target: agents.Target, lane: ModelLane) -> Cast:
-        return Cast(agents.Question(), target, reader, reader.name, 1, shared_opening=False, lanes=(lane,))
+        return Cast(
+            agents.Question(), target, reader, reader.name, 1, shared_opening=False, lanes=(lane,), batched=batch
+        )
 
     return scene

@@ -41,7 +41,8 @@ class RunResult:
     """How an execution ended.
 
     state: `finished`; `enough` (limits.done_share was reached); `interrupted`; `limit`; `failed` (a lane was closed). message:
-    why, in words. left: keys of the episodes that are left, where the run ended with `enough` or `failed`.
+    why, in words. left: keys of the episodes that are left, where the run ended with `enough` or `failed`. in_batches: how many
+    calls wait in batches, which a resume collects.
     """
 
     folder: RunFolder
@@ -50,6 +51,7 @@ class RunResult:
     snapshot: Snapshot
     failed_share_allowed: float
     left: Sequence[str] = ()
+    in_batches: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -90,7 +92,8 @@ async def run_sweep(
                 session = await writer.begin_session(limits.model_dump())
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
                 _, used = await reader.usage()
-                budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
+                _, reserved_usd = await reader.in_flight()
+                budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()), reserved_usd)
                 lanes = Lanes(sweep, writer, budget, models)
                 runner = Runner(
                     casts_of(sweep, lanes, loaded),
@@ -101,6 +104,7 @@ async def run_sweep(
                     episode_timeout_s=limits.episode_timeout_s,
                     enough=math.ceil(limits.done_share * len(plan)) if limits.done_share < 1 else None,
                 )
+                lanes.resume(await writer.sent_batches())
                 try:
                     with _stopped_by_time(stop, limits.time_s):
                         await _unless_stopped(stop, preflight(sweep.config, lanes, writer, tell))
@@ -110,6 +114,8 @@ async def run_sweep(
                 except InputError:
                     await writer.end_session(session, "failed")
                     raise
+                finally:
+                    await lanes.close()
                 closed = lanes.closed()
                 state = stop.reason or ("failed" if closed else "finished")
                 message = stop.message or "\n".join(closed)
@@ -117,7 +123,8 @@ async def run_sweep(
                 log.info("run.ended", run=folder.name, state=state, reason=message)
                 snapshot = await Monitor(reader, folder).snapshot(failures=True)
                 left = await _left(plan, writer) if state in ("enough", "failed") else []
-    return RunResult(folder, state, message, snapshot, limits.failed_share, left)
+                in_batches = await reader.in_batches()
+    return RunResult(folder, state, message, snapshot, limits.failed_share, left, in_batches)
 
 
 async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, None]) -> None:

@@ -92,6 +92,16 @@ MIGRATIONS: dict[str, str] = {
             model TEXT PRIMARY KEY, output_mode TEXT NOT NULL, checked_at TEXT NOT NULL
         );
     """,
+    "0003_batches": """
+        CREATE TABLE batches (  -- what was submitted to a provider's batch API
+            id TEXT PRIMARY KEY,  -- the provider's own
+            model TEXT NOT NULL,
+            handle BLOB NOT NULL,  -- JSON of a pydantic-ai Batch
+            sent_at TEXT NOT NULL,
+            ended_at TEXT  -- when its results were collected; NULL before that
+        );
+        ALTER TABLE calls ADD COLUMN batch TEXT REFERENCES batches (id);  -- in which it went out, with seq as its id; else NULL
+    """,
 }
 
 

@@ -128,6 +128,11 @@ class RunReader:
         )
         return calls, reserved_usd
 
+    async def in_batches(self) -> int:
+        """How many calls wait in batches that are still to be collected."""
+        [(calls,)] = await self._rows("SELECT count(*) FROM calls WHERE state = 'sent' AND batch IS NOT NULL")
+        return int(calls)
+
     async def failures(self) -> Mapping[str, int]:
         """Failed episodes by kind."""
         query = "SELECT failure, count(*) FROM episodes WHERE failure IS NOT NULL GROUP BY failure"

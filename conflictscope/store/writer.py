@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ import aiosqlite
 
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Verdict, fold_position
-from conflictscope.ports import CallEnd, CallSent, CallState, EpisodeRecord, OutputMode
+from conflictscope.ports import BatchedCall, CallEnd, CallSent, CallState, EpisodeRecord, OutputMode, SentBatch
 from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
 from conflictscope.store.migrations import migrate
@@ -52,7 +52,21 @@ class _Opening:
     text: str
 
 
-_Item: TypeAlias = _Sent | _Ended | _Opening | EpisodeRecord
+@dataclass(frozen=True, slots=True)
+class _BatchSent:
+    batch: str
+    model: str
+    handle: bytes
+    numbers: Sequence[int]
+    committed: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchEnded:
+    batch: str
+
+
+_Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | EpisodeRecord
 
 
 class RunWriter:
@@ -72,6 +86,7 @@ class RunWriter:
         self._groups: dict[Group, int] = {}
         self._openings: dict[str, str] = {}
         self._answered: dict[tuple[str, str], bytes] = {}
+        self._writer: asyncio.Task[None] | None = None
         self._next_seq = 1
         self._next_call = 1
         self._next_end = 1
@@ -127,8 +142,9 @@ class RunWriter:
     async def begin_session(self, limits: Mapping[str, Any] | None = None) -> int:
         """Note that a process works on the run from now on, within these limits; returns the session's id.
 
-        A session that was killed is closed at its last sign of life, and what it had in flight is abandoned. Episodes that
-        failed are taken out, to be played again: their calls stay in the journal, and what was answered is not asked again.
+        A session that was killed is closed at its last sign of life, and what it had in flight is abandoned, but for calls in
+        batches that are still to be collected. Episodes that failed are taken out, to be played again: their calls stay in the
+        journal, and what was answered is not asked again.
         """
         await self._connection.execute("BEGIN IMMEDIATE")
         await self._connection.execute(
@@ -136,7 +152,10 @@ class RunWriter:
                    started_at, coalesce((SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1), started_at)
                ) WHERE state IS NULL"""
         )
-        lost = await self._fetch("SELECT seq FROM calls WHERE state = 'sent' ORDER BY seq")
+        lost = await self._fetch(
+            """SELECT seq FROM calls WHERE state = 'sent'
+               AND (batch IS NULL OR EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)) ORDER BY seq"""
+        )
         await self._connection.executemany(
             "UPDATE calls SET state = 'abandoned', ended = ? WHERE seq = ?",
             [(self._next_end + place, seq) for place, (seq,) in enumerate(lost)],
@@ -152,6 +171,20 @@ class RunWriter:
         await self._connection.execute("COMMIT")
         await self._load_answered()
         return cursor.lastrowid or 0
+
+    async def sent_batches(self) -> list[SentBatch]:
+        """What former processes submitted and did not collect, the oldest first."""
+        calls: dict[str, list[BatchedCall]] = {}
+        for batch, *call in await self._fetch(
+            """SELECT batch, seq, scope, fingerprint, request, reserved_usd FROM calls
+               WHERE state = 'sent' AND batch IS NOT NULL ORDER BY seq"""
+        ):
+            calls.setdefault(batch, []).append(BatchedCall(*call))
+        return [
+            SentBatch(batch, model, handle, calls[batch])
+            for batch, model, handle in await self._fetch("SELECT id, model, handle FROM batches ORDER BY rowid")
+            if batch in calls
+        ]
 
     async def output_modes(self) -> dict[str, OutputMode]:
         """How each model that was checked before is asked for typed output."""
@@ -184,6 +217,19 @@ class RunWriter:
     def ended(self, number: int, end: CallEnd) -> None:
         """Queue how a call ended."""
         self._put(_Ended(number, end))
+
+    async def batch_sent(self, batch: str, model: str, handle: bytes, numbers: Sequence[int]) -> None:
+        """Keep a batch and which calls are in it; returns when it is committed. Raises StoreError where it cannot be."""
+        committed = asyncio.get_running_loop().create_future()
+        self._put(_BatchSent(batch, model, handle, numbers, committed))
+        assert self._writer is not None, "only asked while writing"
+        await asyncio.wait((committed, self._writer), return_when=asyncio.FIRST_COMPLETED)
+        if not committed.done():
+            raise StoreError(f"the batch {batch} could not be written down")
+
+    def batch_ended(self, batch: str) -> None:
+        """Queue that a batch was collected."""
+        self._put(_BatchEnded(batch))
 
     async def opening(self, scenario_id: str) -> str | None:
         """The opening message of a scenario, once it was written."""
@@ -254,7 +300,7 @@ class RunWriter:
     async def _writing(self) -> AsyncIterator[None]:
         try:
             async with asyncio.TaskGroup() as group:
-                task = group.create_task(self._write())
+                task = self._writer = group.create_task(self._write())
                 try:
                     yield
                 finally:
@@ -296,6 +342,8 @@ class RunWriter:
         episodes: list[tuple[Any, ...]] = []
         judgements: list[tuple[Any, ...]] = []
         new_groups: list[Group] = []
+        batches: list[_BatchSent] = []
+        batch_ends: list[tuple[str, str]] = []
         for item in group:
             match item:
                 case _Sent(number, call, at):
@@ -319,14 +367,24 @@ class RunWriter:
                     )
                 case _Opening(scenario_id, text):
                     openings.append((scenario_id, text))
+                case _BatchSent():
+                    batches.append(item)
+                case _BatchEnded(batch):
+                    batch_ends.append((moment, batch))
         await self._connection.execute("BEGIN IMMEDIATE")
         for statement, rows in (
             (
                 "INSERT INTO groups VALUES (?, ?, ?, ?)",
                 [(self._groups[g], g.target, g.mode.value, g.steering) for g in new_groups],
             ),
+            (
+                "INSERT INTO batches (id, model, handle, sent_at) VALUES (?, ?, ?, ?)",
+                [(b.batch, b.model, b.handle, moment) for b in batches],
+            ),
             (_INSERT_CALL, list(calls.values())),
+            ("UPDATE calls SET batch = ? WHERE seq = ?", [(b.batch, number) for b in batches for number in b.numbers]),
             (_END_CALL, ends),
+            ("UPDATE batches SET ended_at = ? WHERE id = ?", batch_ends),
             ("INSERT OR REPLACE INTO openings VALUES (?, ?)", openings),
             (f"INSERT INTO episodes VALUES (?{', ?' * 16})", episodes),
             (f"INSERT INTO judgements VALUES (?{', ?' * 7})", judgements),
@@ -334,6 +392,9 @@ class RunWriter:
             if rows:
                 await self._connection.executemany(statement, rows)
         await self._connection.execute("COMMIT")
+        for sent in batches:
+            if not sent.committed.done():
+                sent.committed.set_result(None)
 
 
 def _first(failure: BaseException) -> BaseException:

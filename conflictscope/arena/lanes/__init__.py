@@ -8,6 +8,7 @@ retry        the one layer of retries
 concurrency  how many requests are in flight, adapted to how the service takes them
 budget       reserves an amount before each request, settles it after
 throttle     requests and tokens per minute
+batch        collects requests, sends them together, gives each what came of it; also what a former process sent
 endpoint     asks the model, within its deadline; whatever goes wrong becomes a typed failure
 transport    the HTTP client under the SDKs
 """

@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class Breaker:
-    """Closes the lane when IN_A_ROW episodes in a row, with no reply between them, end in the same error."""
+    """Closes the lane when IN_A_ROW episodes in a row, with no reply between them, end in the same error, or a step says so."""
 
     def __init__(self, following: Step, name: str) -> None:
         self._next = following
@@ -36,6 +36,9 @@ class Breaker:
             self._count(failure, request.call.scope)
             if self.closed is not None:
                 raise LaneClosed(self.closed) from failure
+            raise
+        except LaneClosed as closed:  # a step behind this one has seen enough
+            self.closed = self.closed or str(closed)
             raise
         self._scopes.clear()
         return reply

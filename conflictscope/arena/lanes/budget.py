@@ -16,6 +16,8 @@ from conflictscope.errors import LimitReached
 _MILLION = 1_000_000
 # A token holds at least one byte of the request; beside its own text, a service adds a frame for tools and schemas.
 _FRAME_TOKENS = 1_000
+# What rounding may leave of reservations that were all given back.
+_REST_USD = 1e-9
 
 
 class Price(Protocol):
@@ -47,16 +49,17 @@ class FlatPrice:
 
 
 class KnownPrice:
-    """The price that `genai-prices` has for a model.
+    """The price that `genai-prices` has for a model, alone or in a batch, which most services bill at half the price.
 
     Its full calculation, with tiers and cached tokens, takes longer than all else that a lane does to a call; where neither
     occurs, which is seen once, two multiplications give the same.
     """
 
-    def __init__(self, model_name: str, provider: str) -> None:
+    def __init__(self, model_name: str, provider: str, *, batch: bool = False) -> None:
         """Raises LookupError where the model's price is not known."""
         self._model_name = model_name
         self._provider = provider
+        self._context = {"processing": "batch"} if batch else None
         few, many = 1_000, _MILLION
         self._input_usd = self._calculate(RequestUsage(input_tokens=many)) / many
         # Where much goes in, what comes out may have another price too.
@@ -77,18 +80,19 @@ class KnownPrice:
         return input_tokens * self._input_usd + output_tokens * self._output_usd
 
     def _calculate(self, usage: RequestUsage) -> float:
-        return float(calc_price(usage, self._model_name, provider_id=self._provider).total_price)
+        price = calc_price(usage, self._model_name, provider_id=self._provider, price_context=self._context)
+        return float(price.total_price)
 
 
 FREE = FlatPrice(0.0, 0.0)
 
 
-def known_price(model: Model) -> Price | None:
+def known_price(model: Model, *, batch: bool = False) -> Price | None:
     """The price of a model by `genai-prices`; None where it is not known there. Planted models are free."""
     if model.system == "planted":
         return FREE
     try:
-        return KnownPrice(model.model_name, model.system)
+        return KnownPrice(model.model_name, model.system, batch=batch)
     except (LookupError, ValueError):
         return None
 
@@ -97,14 +101,13 @@ class Budget:
     """What the run has spent and set aside, and how much it may. Spent and reserved together never pass the limit.
 
     limit_usd: None for no limit. spent_usd: what former processes spent, calls of unknown end included with what was
-    reserved for them.
+    reserved for them. reserved_usd: what they set aside for calls that wait in batches.
     """
 
-    def __init__(self, limit_usd: float | None, spent_usd: float = 0.0) -> None:
+    def __init__(self, limit_usd: float | None, spent_usd: float = 0.0, reserved_usd: float = 0.0) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = spent_usd
-        self.reserved_usd = 0.0
-        self._outstanding = 0  # counted, for sums of dollars leave a rest when all is given back
+        self.reserved_usd = reserved_usd
         self._gate = asyncio.Lock()
         self._settled = asyncio.Event()
 
@@ -117,27 +120,22 @@ class Budget:
         if self.limit_usd is not None:
             async with self._gate:
                 while self.spent_usd + self.reserved_usd + usd > self.limit_usd:
-                    if not self._outstanding:
+                    if self.reserved_usd <= _REST_USD:
                         raise LimitReached(
                             f"${self.spent_usd:.4f} of ${self.limit_usd:.4f} is spent (limits.cost_usd), and {what} may cost "
                             f"up to ${usd:.4f}: raise the limit, or lower max_tokens"
                         )
                     self._settled.clear()
                     await self._settled.wait()
-                self._set_aside(usd)
+                self.reserved_usd += usd
         else:
-            self._set_aside(usd)
+            self.reserved_usd += usd
 
     def settle(self, reserved_usd: float, spent_usd: float) -> None:
         """Put a reservation in for what was really spent."""
-        self._outstanding -= reserved_usd > 0
-        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd) if self._outstanding else 0.0
+        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd)
         self.spent_usd += spent_usd
         self._settled.set()
-
-    def _set_aside(self, usd: float) -> None:
-        self._outstanding += usd > 0
-        self.reserved_usd += usd
 
 
 class Meter:

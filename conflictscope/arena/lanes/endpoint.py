@@ -48,18 +48,13 @@ class Endpoint:
         started = time.perf_counter()
         try:
             response = await self._ask(request)
-            body = RESPONSE.dump_json(response, exclude_none=True)
+            return reply_of(response, self._price, time.perf_counter() - started)
         except CallFailed as failure:
             log.warning("call.failed", scope=request.call.scope, model=self._name, error=str(failure)[:500])
             raise
         except Exception as error:  # one strange reply must end one episode, not the sweep
             log.warning("call.failed", scope=request.call.scope, model=self._name, exc_info=True)
-            raise CallFailed("unexpected", redact(f"{type(error).__name__}: {error}")) from error
-        clean = redact_bytes(body)
-        if clean is not body:
-            body, response = clean, RESPONSE.validate_json(clean)
-        cost_usd = self._price.usd(response.usage) if self._price is not None else None
-        return Reply(response, body, cost_usd, time.perf_counter() - started)
+            raise failure_of(error) from error
 
     async def _ask(self, request: Request) -> ModelResponse:
         call = request.call
@@ -74,26 +69,39 @@ class Endpoint:
                 )
         except (TimeoutError, ModelRequestTimeout):
             raise CallFailed("timeout", f"{self._name} gave no reply within {self._timeout_s:g} s") from None
-        except ContentFilterError as error:
-            raise _failed("refused", error) from error
-        except ModelQuotaExceededError as error:
-            raise _failed("quota", error) from error
-        except ModelHTTPError as error:
-            raise _failed(f"http_{error.status_code}", error) from error
-        except ModelConnectionError as error:
+        except (ModelAPIError, ContentFilterError, UnexpectedModelBehavior, UserError) as error:
+            raise failure_of(error) from error
+
+
+def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> Reply:
+    """The reply as it is passed on and journaled: with its price, and without any secret."""
+    body = RESPONSE.dump_json(response, exclude_none=True)
+    clean = redact_bytes(body)
+    if clean is not body:
+        body, response = clean, RESPONSE.validate_json(clean)
+    return Reply(response, body, price.usd(response.usage) if price is not None else None, latency_s)
+
+
+def failure_of(error: Exception) -> CallFailed:
+    """What an error of pydantic-ai, or of the way there, means for the call."""
+    told = redact(str(error))
+    match error:
+        case ContentFilterError():
+            kind = "refused"
+        case ModelQuotaExceededError():
+            kind = "quota"
+        case ModelHTTPError():
+            kind = f"http_{error.status_code}"
+        case ModelConnectionError():
             timed_out = isinstance(error, ModelTimeoutError) and not _lost(error)
-            raise _failed("timeout" if timed_out else "connection", error) from error
-        except (
-            ModelAPIError,
-            UnexpectedModelBehavior,
-        ) as error:  # a body that could not be decoded, or lacks its content
-            raise _failed("connection" if _lost(error) else "malformed", error) from error
-        except UserError as error:
-            raise _failed("setup", error) from error
-
-
-def _failed(kind: str, error: Exception) -> CallFailed:
-    return CallFailed(kind, redact(str(error)), retry_after_s=getattr(error, "retry_after", None))
+            kind = "timeout" if timed_out else "connection"
+        case ModelAPIError() | UnexpectedModelBehavior():  # a body that could not be decoded, or lacks its content
+            kind = "connection" if _lost(error) else "malformed"
+        case UserError():
+            kind = "setup"
+        case _:
+            kind, told = "unexpected", f"{type(error).__name__}: {told}"
+    return CallFailed(kind, told, retry_after_s=getattr(error, "retry_after", None))
 
 
 def _lost(error: BaseException | None) -> bool:

@@ -8,8 +8,10 @@ import time
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
 from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.settings import ModelSettings
+from pydantic_core import from_json
 
 from conflictscope.arena.lanes.steps import Reply, Request, Step
 from conflictscope.errors import CallFailed
@@ -24,7 +26,7 @@ _EXCLUDED: Any = {"__all__": {**dict.fromkeys(_VOLATILE, True), "parts": {"__all
 # Settings that may carry a key, and are never written down.
 _SECRET_SETTINGS = {"extra_headers", "extra_body"}
 # After these the service may have worked, and may bill it, though nothing usable came back.
-_MAYBE_BILLED = {"timeout", "connection", "malformed", "unexpected"}
+_MAYBE_BILLED = {"timeout", "connection", "malformed", "unexpected", "batch"}
 
 
 class Replay:
@@ -69,33 +71,47 @@ class Record:
             )
         )
         started = time.perf_counter()
-        request.spent_usd = request.reserved_usd
-        end = CallEnd(CallState.ABANDONED, at_risk_usd=request.reserved_usd)
+        request.number, request.spent_usd = seq, request.reserved_usd
         try:
             reply = await self._next(request)
-            request.spent_usd = reply.cost_usd or 0.0
-            usage = reply.response.usage
-            end = CallEnd(
-                CallState.COMMITTED,
-                reply=reply.body,
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cost_usd=reply.cost_usd,
-                latency_s=reply.latency_s,
-            )
-            return reply
         except CallFailed as failure:
-            if failure.kind not in _MAYBE_BILLED:
-                request.spent_usd = 0.0
-            end = CallEnd(
-                CallState.FAILED,
-                failure=str(failure),
-                at_risk_usd=request.spent_usd,
-                latency_s=time.perf_counter() - started,
-            )
-            raise
-        finally:
+            end = failed(failure, request.spent_usd, time.perf_counter() - started)
+            request.spent_usd = end.at_risk_usd
             self._journal.ended(seq, end)
+            raise
+        except BaseException:
+            if not request.in_batch:  # what is in a batch is left there, to be collected by a resumed run
+                self._journal.ended(seq, CallEnd(CallState.ABANDONED, at_risk_usd=request.spent_usd))
+            raise
+        request.spent_usd = reply.cost_usd or 0.0
+        self._journal.ended(seq, committed(reply))
+        return reply
+
+
+def committed(reply: Reply) -> CallEnd:
+    """How a call ended that was answered."""
+    usage = reply.response.usage
+    return CallEnd(
+        CallState.COMMITTED,
+        reply=reply.body,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_usd=reply.cost_usd,
+        latency_s=reply.latency_s,
+    )
+
+
+def failed(failure: CallFailed, at_risk_usd: float, latency_s: float) -> CallEnd:
+    """How a call ended that was not. at_risk_usd: what it cost if the service bills it."""
+    at_risk_usd = at_risk_usd if failure.kind in _MAYBE_BILLED else 0.0
+    return CallEnd(CallState.FAILED, failure=str(failure), at_risk_usd=at_risk_usd, latency_s=latency_s)
+
+
+def decode(body: bytes) -> tuple[list[ModelMessage], ModelSettings, ModelRequestParameters]:
+    """What `encode` put into a stored request."""
+    parts = from_json(body)
+    messages = ModelMessagesTypeAdapter.validate_python(parts["messages"])
+    return messages, parts["settings"], _PARAMETERS.validate_python(parts["parameters"])
 
 
 def encode(call: Call) -> bytes:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model
 
+from conflictscope.arena.lanes.batch import Batches, BatchOrLive
 from conflictscope.arena.lanes.breaker import Breaker
 from conflictscope.arena.lanes.budget import Budget, Meter, Price
 from conflictscope.arena.lanes.concurrency import Concurrency
@@ -15,7 +17,10 @@ from conflictscope.arena.lanes.endpoint import Endpoint
 from conflictscope.arena.lanes.journal import Record, Replay
 from conflictscope.arena.lanes.retry import Retry
 from conflictscope.arena.lanes.throttle import RateLimit, Throttle
-from conflictscope.ports import Call, Journal, OutputMode
+from conflictscope.ports import Call, Journal, OutputMode, SentBatch
+
+# A call in a batch that expired, or met what a single call is repeated after, goes into further batches, so often at the most.
+_BATCHES_PER_CALL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +28,14 @@ class Policy:
     """How far a lane goes for a reply.
 
     call_timeout_s: one request. attempts: how often one call is sent at the most; retry_time_s: no further attempt after this
-    long. concurrency: requests in flight at the most.
+    long. concurrency: requests in flight at the most. batch_poll_s: pause between the first looks at a batch.
     """
 
     call_timeout_s: float = 120.0
     attempts: int = 6
     retry_time_s: float = 300.0
     concurrency: int = 64
+    batch_poll_s: float = 30.0
 
 
 class ModelLane:
@@ -37,7 +43,7 @@ class ModelLane:
 
     rates: limits that this lane shares with others (those of its provider); what the service's headers say of this model is
     kept beside them. output_mode: how the model is asked for typed output; until somebody finds out, the best that its
-    profile promises.
+    profile promises. batch_price: of a call in a batch.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class ModelLane:
         policy: Policy,
         *,
         price: Price | None = None,
+        batch_price: Price | None = None,
         rates: Sequence[RateLimit] = (),
     ) -> None:
         self._model = model
@@ -62,7 +69,12 @@ class ModelLane:
         meter = Meter(throttle, budget, price, self.name)
         concurrency = Concurrency(meter, policy.concurrency, self.name)
         retry = Retry(concurrency, policy.attempts, policy.retry_time_s)
-        self._breaker = Breaker(retry, self.name)
+        self._batches = Batches(model, self.name, journal, budget, batch_price, policy.batch_poll_s)
+        # A call in a batch takes as long as the batch, and the service sees to it how many of them it works on.
+        batched = Retry(
+            Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name), _BATCHES_PER_CALL, inf
+        )
+        self._breaker = Breaker(BatchOrLive(batched, retry, self._batches), self.name)
         self._replay = Replay(self._breaker, journal, self.name)
 
     @property
@@ -78,6 +90,14 @@ class ModelLane:
     async def request(self, call: Call) -> ModelResponse:
         """The journaled reply where there is one, else the model's. Raises CallFailed, LimitReached, LaneClosed."""
         return await self._replay(call)
+
+    def resume(self, sent: SentBatch) -> None:
+        """Collect a batch that a former process sent through this lane."""
+        self._batches.resume(sent)
+
+    async def close(self) -> None:
+        """Leave what waits in batches to a later process."""
+        await self._batches.close()
 
 
 def output_modes(model: Model) -> list[OutputMode]:
