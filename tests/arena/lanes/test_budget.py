@@ -165,7 +165,7 @@ def test_sums_of_dollars_that_do_not_quite_cancel_keep_nobody_waiting() -> None:
             await budget.reserve(amount, "it")
         for amount in amounts[1::2] + amounts[::2]:
             budget.settle(amount, 0.0)
-        assert budget.reserved_usd == 0.0
+        assert budget.reserved_usd <= 1e-9
         budget.spent_usd = 100_000.0
         with pytest.raises(LimitReached):
             await budget.reserve(0.1, "it")
