@@ -165,7 +165,9 @@ async def test_an_openai_upload_that_is_none_is_refused() -> None:
         ):
             assert (await client.post("/v1/files", **sent)).status_code == 400  # type: ignore[arg-type]
         asked = {"input_file_id": "file-none", "endpoint": CHAT, "completion_window": "24h"}
-        assert (await client.post("/v1/batches", json=asked)).status_code == 404
+        for unknown in ("file-none", "half a surrogate pair: \ud800"):
+            sent = json.dumps({**asked, "input_file_id": unknown}).encode()
+            assert (await client.post("/v1/batches", content=sent)).status_code == 404
         for wrong in ({"endpoint": "/v1/embeddings"}, {"completion_window": "1h"}, {"input_file_id": 3}):
             assert (await client.post("/v1/batches", json={**asked, **wrong})).status_code == 400
 

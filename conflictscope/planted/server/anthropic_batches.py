@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from conflictscope.planted.server.batches import Batch, Done, Item, found
 from conflictscope.planted.server.endpoint import read_body
 from conflictscope.planted.server.exchange import Dialect, Json, ServiceError, dump, objects, parse_object, string
 from conflictscope.planted.server.plant import Plant
-from conflictscope.planted.server.routing import keyed
+from conflictscope.planted.server.routing import AsciiJson, keyed
 from conflictscope.planted.server.services import ANTHROPIC, rfc3339
 
 _MOST_BYTES = 256_000_000
@@ -53,18 +53,18 @@ class AnthropicBatches:
             items[custom_id] = Item(custom_id, asked.get("params"))
         batch = Batch.submit(self._plant, self._dialect, list(items.values()), "msgbatch_")
         self._batches[batch.id] = batch
-        return JSONResponse(_to_json(batch, request))
+        return AsciiJson(_to_json(batch, request))
 
     async def list(self, request: Request) -> Response:
         """GET /v1/messages/batches, the newest first."""
         batches = [_to_json(batch, request) for batch in reversed(self._batches.values())]
         ends = (batches[0]["id"], batches[-1]["id"]) if batches else (None, None)
-        return JSONResponse({"data": batches, "first_id": ends[0], "last_id": ends[1], "has_more": False})
+        return AsciiJson({"data": batches, "first_id": ends[0], "last_id": ends[1], "has_more": False})
 
     async def retrieve(self, request: Request) -> Response:
         """GET /v1/messages/batches/{id}."""
         batch = await self._look(request)
-        return JSONResponse(_to_json(batch, request))
+        return AsciiJson(_to_json(batch, request))
 
     async def results(self, request: Request) -> Response:
         """GET /v1/messages/batches/{id}/results."""
@@ -77,7 +77,7 @@ class AnthropicBatches:
         """POST /v1/messages/batches/{id}/cancel."""
         batch: Batch = found(self._batches, request.path_params["id"], "batch")
         batch.cancel()
-        return JSONResponse(_to_json(batch, request))
+        return AsciiJson(_to_json(batch, request))
 
     async def _look(self, request: Request) -> Batch:
         batch: Batch = found(self._batches, request.path_params["id"], "batch")

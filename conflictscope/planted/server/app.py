@@ -10,7 +10,7 @@ from uuid import uuid4
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from conflictscope.planted.models import PlantedModel
@@ -22,7 +22,7 @@ from conflictscope.planted.server.messages import Messages
 from conflictscope.planted.server.openai_batches import OpenAIBatches
 from conflictscope.planted.server.plant import Plant
 from conflictscope.planted.server.responses import Responses
-from conflictscope.planted.server.routing import keyed
+from conflictscope.planted.server.routing import AsciiJson, keyed
 from conflictscope.planted.server.services import ANTHROPIC, OPENAI, Service, rfc3339
 from conflictscope.planted.world import PlantedWorld
 
@@ -37,7 +37,7 @@ def create_app(world: PlantedWorld, models: Mapping[str, PlantedModel], *, windo
     listing = _Models(models)
 
     async def tell_metrics(_: Request) -> Response:
-        return JSONResponse(plant.metrics.to_json())
+        return AsciiJson(plant.metrics.to_json())
 
     app = Starlette(
         routes=[
@@ -66,15 +66,15 @@ class _Models:
     async def list(self, request: Request) -> Response:
         entries = [self._entry(name, _service(request)) for name in self._names]
         if _service(request) is OPENAI:
-            return JSONResponse({"object": "list", "data": entries})
+            return AsciiJson({"object": "list", "data": entries})
         ends = {"first_id": self._names[0], "last_id": self._names[-1]}
-        return JSONResponse({"data": entries, "has_more": False, **ends})
+        return AsciiJson({"data": entries, "has_more": False, **ends})
 
     async def retrieve(self, request: Request) -> Response:
         name = request.path_params["id"]
         if name not in self._names:
             raise ServiceError(404, f"The model `{name}` does not exist.", param="model", code="model_not_found")
-        return JSONResponse(self._entry(name, _service(request)))
+        return AsciiJson(self._entry(name, _service(request)))
 
     def _entry(self, name: str, service: Service) -> Json:
         if service is OPENAI:
@@ -93,7 +93,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
     request_id, service = f"req_{uuid4().hex}", _service(request)
     name = "request-id" if service is ANTHROPIC else "x-request-id"
-    return JSONResponse(service.error_body(error, request_id), error.status, {name: request_id})
+    return AsciiJson(service.error_body(error, request_id), error.status, {name: request_id})
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

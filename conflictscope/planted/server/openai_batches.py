@@ -9,14 +9,14 @@ from uuid import uuid4
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from conflictscope.planted.server.batches import Batch, Done, Item, found
 from conflictscope.planted.server.endpoint import read_body
 from conflictscope.planted.server.exchange import Dialect, Json, ServiceError, dump, parse_object, string
 from conflictscope.planted.server.plant import Plant
-from conflictscope.planted.server.routing import keyed
+from conflictscope.planted.server.routing import AsciiJson, keyed
 from conflictscope.planted.server.services import OPENAI
 
 _MOST_BYTES = 200_000_000
@@ -83,15 +83,15 @@ class OpenAIBatches:
             if (sent.size or 0) > _MOST_BYTES:
                 raise ServiceError(413, f"The file is too large: the limit is {_MOST_BYTES:,} bytes.")
             stored = self._keep(StoredFile(await sent.read(), sent.filename or "upload", "batch"))
-        return JSONResponse(stored.to_json())
+        return AsciiJson(stored.to_json())
 
     async def file(self, request: Request) -> Response:
         """GET or DELETE /v1/files/{id}."""
         stored = found(self._files, request.path_params["id"], "File object")
         if request.method == "DELETE":
             del self._files[stored.id]
-            return JSONResponse({"id": stored.id, "object": "file", "deleted": True})
-        return JSONResponse(stored.to_json())
+            return AsciiJson({"id": stored.id, "object": "file", "deleted": True})
+        return AsciiJson(stored.to_json())
 
     async def content(self, request: Request) -> Response:
         """GET /v1/files/{id}/content."""
@@ -109,20 +109,20 @@ class OpenAIBatches:
         items, errors = _read_lines(found(self._files, file_id, "File object").content, endpoint)
         batch = Batch.submit(self._plant, self._dialects[endpoint], () if errors else items, "batch_")
         self._jobs[batch.id] = job = _Job(batch, endpoint, file_id, errors)
-        return JSONResponse(_to_json(job))
+        return AsciiJson(_to_json(job))
 
     async def list(self, request: Request) -> Response:
         """GET /v1/batches, the newest first."""
         jobs = [_to_json(job) for job in reversed(self._jobs.values())]
         ends = {"first_id": jobs[0]["id"], "last_id": jobs[-1]["id"]} if jobs else {"first_id": None, "last_id": None}
-        return JSONResponse({"object": "list", "data": jobs, **ends, "has_more": False})
+        return AsciiJson({"object": "list", "data": jobs, **ends, "has_more": False})
 
     async def retrieve(self, request: Request) -> Response:
         """GET /v1/batches/{id}."""
         job = found(self._jobs, request.path_params["id"], "Batch")
         await job.batch.look(self._plant)
         self._write_results(job)
-        return JSONResponse(_to_json(job))
+        return AsciiJson(_to_json(job))
 
     async def cancel(self, request: Request) -> Response:
         """POST /v1/batches/{id}/cancel."""
@@ -130,7 +130,7 @@ class OpenAIBatches:
         if job.batch.ended_at is not None:
             raise ServiceError(400, f"Cannot cancel a batch with status '{_status(job)}'.")
         job.batch.cancel()
-        return JSONResponse(_to_json(job))
+        return AsciiJson(_to_json(job))
 
     def _keep(self, stored: StoredFile) -> StoredFile:
         self._files[stored.id] = stored

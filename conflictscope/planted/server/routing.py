@@ -1,16 +1,29 @@
-"""Routes that need a key; model requests see to it themselves, for those that come without one are counted."""
+"""What all paths but those of model requests share: a key must come, and JSON goes.
+
+Model requests see to both themselves: those without a key are counted, and their way has to be short.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from conflictscope.planted.server.exchange import dump
 from conflictscope.planted.server.services import check_key
+
+
+class AsciiJson(JSONResponse):
+    """JSON that can also tell of text that has no place in UTF-8, such as an id that a client made up."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return dump(content)
 
 
 class _RequireKey:
