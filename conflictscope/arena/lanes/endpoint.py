@@ -57,6 +57,8 @@ class Endpoint:
         started = time.perf_counter()
         try:
             response = await self._ask(request)
+            if _broken_off(response):
+                raise CallFailed("malformed", "the reply was broken off before its end")
             body = RESPONSE.dump_json(response, exclude_none=True)
         except CallFailed as failure:
             log.warning("call.failed", scope=request.call.scope, model=self._name, error=str(failure)[:500])
@@ -99,6 +101,12 @@ class Endpoint:
             raise _failed("connection" if _lost(error) else "malformed", error) from error
         except UserError as error:
             raise _failed("setup", error) from error
+
+
+def _broken_off(response: ModelResponse) -> bool:
+    """Whether a reply that Anthropic streamed has ended without saying why it ends, which it always says."""
+    said = (response.provider_details or {}).get("finish_reason")
+    return response.provider_name == "anthropic" and response.finish_reason is None and said is None
 
 
 def _failed(kind: str, error: Exception) -> CallFailed:
