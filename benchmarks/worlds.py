@@ -57,8 +57,8 @@ def write_sweep(
         },
         "judge": judge,
         "timing": {"latency_s": {"median": median_s, "p95": p95_s}},
-        "faults": dict(faults or {}),
-        "limits": dict(limits or {}),
+        **({"faults": dict(faults)} if faults else {}),
+        **({"limits": dict(limits)} if limits else {}),
     }
     (folder / "world.toml").write_text(tomli_w.dumps(world))
     provider = "planted" if base_url is None else "openai-chat"

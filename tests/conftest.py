@@ -20,7 +20,7 @@ settings.load_profile("suite")
 @pytest.fixture(autouse=True)
 def _quiet_log() -> Iterator[None]:
     """Parts that are tried alone log to nowhere; a run logs to its own file."""
-    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory())
     yield
     structlog.reset_defaults()
 

@@ -74,7 +74,11 @@ class Endpoint:
 
 
 def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> Reply:
-    """The reply as it is passed on and journaled: with its price, and without any secret."""
+    """The reply as it is passed on and journaled: with its price, and without any secret. Raises CallFailed where it is none."""
+    if response.finish_reason == "error":
+        raise CallFailed("api", "the service says that the reply failed")
+    if _broken_off(response):
+        raise CallFailed("malformed", "the reply was broken off before its end")
     body = RESPONSE.dump_json(response, exclude_none=True)
     clean = redact_bytes(body)
     if clean is not body:
@@ -102,6 +106,12 @@ def failure_of(error: Exception) -> CallFailed:
         case _:
             kind, told = "unexpected", f"{type(error).__name__}: {told}"
     return CallFailed(kind, told, retry_after_s=getattr(error, "retry_after", None))
+
+
+def _broken_off(response: ModelResponse) -> bool:
+    """Whether a reply that Anthropic streamed has ended without saying why it ends, which it always says."""
+    said = (response.provider_details or {}).get("finish_reason")
+    return response.provider_name == "anthropic" and response.finish_reason is None and said is None
 
 
 def _lost(error: BaseException | None) -> bool:

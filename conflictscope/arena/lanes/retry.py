@@ -9,7 +9,7 @@ from tenacity.wait import wait_random, wait_random_exponential
 from conflictscope.arena.lanes.steps import Reply, Request, Step
 from conflictscope.errors import CallFailed
 
-_RETRYABLE = {"timeout", "connection", "malformed", "unexpected", "expired", "http_408", "http_409", "http_429"}
+_RETRYABLE = {"timeout", "connection", "malformed", "api", "unexpected", "expired", "http_408", "http_409", "http_429"}
 
 _backoff = wait_random_exponential(multiplier=0.5, max=30)
 _jitter = wait_random(0, 0.5)

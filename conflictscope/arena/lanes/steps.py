@@ -26,7 +26,7 @@ class Request:
     fingerprint: str
     reserved_usd: float = 0.0
     spent_usd: float = 0.0
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     number: int = 0
     in_batch: bool = False
 

@@ -20,8 +20,8 @@ _MARGIN = 1.01
 _FIRST_GUESS_TOKENS_PER_BYTE = 0.3
 _FIRST_GUESS_OUTPUT_TOKENS = 500.0
 _LEARNING_RATE = 0.1
-_REQUEST_HEADERS = (b"x-ratelimit-limit-requests", b"anthropic-ratelimit-requests-limit")
-_TOKEN_HEADERS = (b"x-ratelimit-limit-tokens", b"anthropic-ratelimit-tokens-limit")
+_REQUEST_HEADERS = ("x-ratelimit-limit-requests", "anthropic-ratelimit-requests-limit")
+_TOKEN_HEADERS = ("x-ratelimit-limit-tokens", "anthropic-ratelimit-tokens-limit")
 
 
 @dataclass(slots=True)
@@ -138,9 +138,9 @@ class Throttle:
                 limit.correct(admission, tokens)
 
 
-def _limit_in(headers: Mapping[bytes, bytes], names: Sequence[bytes]) -> int | None:
+def _limit_in(headers: Mapping[str, str], names: Sequence[str]) -> int | None:
     for name in names:
-        text = headers.get(name, b"")
-        if text.isdigit() and int(text) > 0:
+        text = headers.get(name, "")
+        if text.isdecimal() and int(text) > 0:
             return int(text)
     return None

@@ -55,5 +55,10 @@ class _Lean(httpx2.AsyncClient):
         ours = on_its_way.get(None)
         if ours is not None:
             # From the raw list: a look-up in httpx2's headers takes longer than all other steps of a lane together.
-            ours.headers = {name.lower(): value for name, value in response.headers.raw if b"ratelimit" in name.lower()}
+            raw = ((name.lower(), value) for name, value in response.headers.raw)
+            ours.headers = {
+                name.decode("ascii", "replace"): value.decode("ascii", "replace")
+                for name, value in raw
+                if b"ratelimit" in name
+            }
         return response
