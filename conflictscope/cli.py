@@ -392,7 +392,7 @@ def plant_serve(
 
     def announce(server: PlantedServer) -> None:
         if as_json:
-            _print_json({"url": server.url, "models": server.models})
+            typer.echo(json.dumps({"url": server.url, "models": server.models}))  # a line: nothing follows to end it
             return
         told = (
             f"{server.url} serves {', '.join(server.models)}. In a sweep file: [providers.openai] "

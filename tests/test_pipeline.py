@@ -4,15 +4,22 @@ import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomli_w
+from pydantic_ai.exceptions import ModelHTTPError
+from pydantic_ai.messages import ModelResponse
+from pydantic_ai.models import Model
+from pydantic_ai.models.wrapper import WrapperModel
 
 from conflictscope import pipeline
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
+from conflictscope.planted import Lexicon, PlantedWorld, planted_model
 from conflictscope.ranking import GroupFold
 from conflictscope.runfolder import RunFolder
+from conflictscope.snapshot import Purpose
 from conflictscope.store import RunReader
 
 MakeSweep = Callable[..., pipeline.Sweep]
@@ -108,7 +115,7 @@ async def test_one_file_holds_what_is_needed_to_rebuild_the_numbers(make_sweep: 
     result = await pipeline.run_sweep(sweep, tmp_path / "runs")
     async with RunReader.open(result.folder.database) as reader:
         meta = await reader.meta()
-        totals = await reader.call_totals()
+        _, usage = await reader.usage()
     assert meta["seed"] == 1
     assert meta["versions"].keys() >= {"python", "conflictscope", "pydantic-ai-slim", "trueskill"}
     assert meta["world"]["targets"].keys() == {"alpha", "beta", "gamma"}
@@ -120,7 +127,11 @@ async def test_one_file_holds_what_is_needed_to_rebuild_the_numbers(make_sweep: 
     connection.close()
     assert unknown == []
     assert scenarios == (12,)
-    assert totals.calls == 12 + 2 * 36
+    assert {purpose: used.calls for purpose, used in usage.items()} == {
+        Purpose("user", None, "planted:user"): 12,
+        **{Purpose("target", f"planted:{name}", f"planted:{name}"): 12 for name in ("alpha", "beta", "gamma")},
+        **{Purpose("judge", f"planted:{name}", "planted:judge"): 12 for name in ("alpha", "beta", "gamma")},
+    }
     again = pipeline.load_sweep(str(result.folder.sweep))
     assert again.identity() == sweep.identity()
     assert again.config.limits.concurrency == 3
@@ -143,7 +154,7 @@ async def test_a_finished_run_started_again_makes_no_call(make_sweep: MakeSweep,
     sweep = make_sweep()
     first = await pipeline.run_sweep(sweep, tmp_path / "runs")
     second = await pipeline.run_sweep(sweep, tmp_path / "runs")
-    assert second.snapshot.progress.calls == first.snapshot.progress.calls
+    assert second.snapshot.progress.total == first.snapshot.progress.total
     assert second.snapshot.progress.state == "finished"
 
 
@@ -162,18 +173,38 @@ async def test_limits_may_change_on_a_resume_but_nothing_that_is_measured(
         await pipeline.run_sweep(make_sweep(error_rate=0.5), tmp_path / "runs")
 
 
-async def test_a_cost_limit_stops_with_its_own_code_and_resumes(
-    make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Exit 3, nothing lost; with the limit raised, the rest is done, and what was paid is not paid again."""
-    monkeypatch.setattr("conflictscope.arena.lanes.price_usd", lambda response: 0.01)
-    stopped = await pipeline.run_sweep(make_sweep("limits.cost_usd=0.2", "limits.concurrency=4"), tmp_path / "runs")
+PRICED = 'prices={"planted:alpha"={input_usd=0.0, output_usd=100.0}}'
+
+
+async def test_a_cost_limit_is_never_passed_and_the_run_resumes(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    """Exit 3, within the limit and nothing lost; with the limit raised, the rest is done, and no reply is paid for twice."""
+    priced = [PRICED, 'targets=[{model="planted:alpha", max_tokens=200}]']
+    stopped = await pipeline.run_sweep(make_sweep(*priced, "limits.cost_usd=0.04"), tmp_path / "runs")
     assert (stopped.state, stopped.exit_code) == ("limit", 3)
     assert "limits.cost_usd" in stopped.message
-    assert 0.2 <= stopped.snapshot.progress.cost_usd <= 0.2 + 4 * 0.01
-    done = await pipeline.run_sweep(make_sweep("limits.cost_usd=100"), tmp_path / "runs")
+    assert "one call to planted:alpha may cost up to $0.02" in stopped.message
+    progress = stopped.snapshot.progress
+    assert 0.02 < progress.total.spent_usd <= 0.04
+    assert 0 < progress.done < 12
+    done = await pipeline.run_sweep(make_sweep(*priced, "limits.cost_usd=100"), tmp_path / "runs")
     assert done.exit_code == 0
-    assert done.snapshot.progress.calls == 12 + 2 * 36
+    committed = done.snapshot.progress.total.calls - done.snapshot.progress.total.abandoned
+    assert committed == 12 + 2 * 12
+
+
+async def test_a_cost_limit_without_a_price_is_refused_before_the_first_call(
+    make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the models and the sections to add; there is no run folder, and without a limit nothing is asked for."""
+    monkeypatch.setattr("conflictscope.pipeline.casting.known_price", lambda model: None)
+    with pytest.raises(InputError) as refused:
+        await pipeline.run_sweep(make_sweep("limits.cost_usd=1", PRICED), tmp_path / "runs")
+    for part in ("limits.cost_usd", '[prices."planted:beta"]', '[prices."planted:judge"]', "input_usd", "output_usd"):
+        assert part in str(refused.value)
+    assert "alpha" not in str(refused.value)
+    assert not (tmp_path / "runs").exists()
+    result = await pipeline.run_sweep(make_sweep(PRICED), tmp_path / "runs")
+    assert (result.exit_code, result.snapshot.progress.total.unpriced) == (0, 12 + 2 * 24 + 12)
 
 
 async def test_a_time_limit_stops_with_its_own_code(make_sweep: MakeSweep, tmp_path: Path) -> None:
@@ -184,14 +215,65 @@ async def test_a_time_limit_stops_with_its_own_code(make_sweep: MakeSweep, tmp_p
     assert 0 < result.snapshot.progress.done < 1000 * 3
 
 
+LATE = ("limits.call_timeout_s=0.001", "limits.attempts=1")
+
+
 async def test_too_many_failed_episodes_are_told_by_the_exit_code(make_sweep: MakeSweep, tmp_path: Path) -> None:
     """Every call times out: every episode has a typed state and a cause, nothing is rated, and the exit code is 1."""
-    sweep = make_sweep("limits.call_timeout_s=0.001", median_s=30.0, p95_s=31.0)
+    sweep = make_sweep(*LATE, median_s=30.0, p95_s=31.0, scenarios=4)
     result = await pipeline.run_sweep(sweep, tmp_path / "runs")
-    assert result.exit_code == 1
-    assert result.snapshot.progress.verdicts == {Verdict.USER_FAILED: 36}
-    assert result.snapshot.progress.failures == {"timeout": 36}
+    assert (result.state, result.exit_code) == ("finished", 1)
+    assert result.snapshot.progress.verdicts == {Verdict.USER_FAILED: 12}
+    assert result.snapshot.progress.failures == {"timeout": 12}
     assert all(ranking.outcomes == 0 for ranking in await pipeline.rank(result.folder))
+
+
+class Refusing(WrapperModel):
+    """A model whose service has shut us out."""
+
+    async def request(self, *_: Any) -> ModelResponse:
+        raise ModelHTTPError(403, self.model_name, "out")
+
+
+async def test_a_closed_lane_ends_the_run_with_one_message_and_a_resume_plays_the_rest(
+    make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five failures in a row close beta's lane: exit 1, alpha goes on, the others are left and listed; a resume plays all."""
+    sweep = make_sweep("limits.concurrency=8", scenarios=40)
+
+    def one_refuses(world: PlantedWorld, name: str, lexicon: Lexicon) -> Model:
+        return Refusing(planted_model(world, name, lexicon)) if name == "beta" else planted_model(world, name, lexicon)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("conflictscope.pipeline.models.planted_model", one_refuses)
+        failed = await pipeline.run_sweep(sweep, tmp_path / "runs")
+    assert (failed.state, failed.exit_code) == ("failed", 1)
+    assert failed.message.startswith("planted:beta gave 5 episodes in a row the same error: http_403: ")
+    progress = failed.snapshot.progress
+    assert progress.verdicts[Verdict.TARGET_FAILED] == 4
+    assert progress.failures == {"http_403": 4}
+    assert progress.done == 4 + 80
+    assert 5 <= progress.usage[Purpose("target", "planted:beta", "planted:beta")].failed <= 5 + 8
+    stored = {outcome.key for outcome in await outcomes(failed.folder)}
+    assert (len(failed.left), stored & set(failed.left)) == (36, set())
+    resumed = await pipeline.run_sweep(sweep, tmp_path / "runs")
+    assert (resumed.state, resumed.exit_code, list(resumed.left)) == ("finished", 0, [])
+    undisturbed = await pipeline.run_sweep(sweep, tmp_path / "other")
+    assert sorted(map(repr, await outcomes(resumed.folder))) == sorted(map(repr, await outcomes(undisturbed.folder)))
+    committed = resumed.snapshot.progress.total.calls - progress.total.failed
+    assert committed == undisturbed.snapshot.progress.total.calls
+
+
+async def test_a_share_of_the_episodes_may_be_enough(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    """With `done_share` the sweep ends early and with code 0, and lists what is left; a resume without it plays that."""
+    sweep = make_sweep("limits.done_share=0.5", "limits.concurrency=4", scenarios=40)
+    result = await pipeline.run_sweep(sweep, tmp_path / "runs")
+    assert (result.state, result.exit_code) == ("enough", 0)
+    assert 60 <= result.snapshot.progress.done < 60 + 4
+    assert len(result.left) == 120 - result.snapshot.progress.done
+    assert not {outcome.key for outcome in await outcomes(result.folder)} & set(result.left)
+    rest = await pipeline.run_sweep(make_sweep(scenarios=40), tmp_path / "runs")
+    assert (rest.state, rest.snapshot.progress.done) == ("finished", 120)
 
 
 async def test_two_processes_cannot_work_on_one_run(make_sweep: MakeSweep, tmp_path: Path) -> None:

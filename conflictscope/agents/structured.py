@@ -115,7 +115,8 @@ def _calls(response: ModelResponse) -> list[ToolCallPart]:
 
 
 def _arguments(call: ToolCallPart) -> str:
-    return call.args if isinstance(call.args, str) else json.dumps(call.args or {}, ensure_ascii=False)
+    arguments = call.args or {}
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
 def _folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
                 decoded, position = _DECODER.raw_decode(text, mark.start())
                 found.append(decoded)
             except ValueError as error:
-                broken = str(error)
+                broken = broken or str(error)  # what follows may only be the inside of the first
         elif mark["thinking"]:
             end = _THOUGHT.search(text, position)
             position = end.end() if end else len(text)

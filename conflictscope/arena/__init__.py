@@ -9,7 +9,7 @@ from conflictscope.arena.lanes import (
     Price,
     RateLimit,
     known_price,
-    note_headers,
+    lean_client,
     output_modes,
 )
 from conflictscope.arena.plan import EpisodeSpec, Plan
@@ -32,6 +32,6 @@ __all__ = [
     "Said",
     "Stop",
     "known_price",
-    "note_headers",
+    "lean_client",
     "output_modes",
 ]

@@ -11,7 +11,7 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
-from conflictscope.arena import note_headers
+from conflictscope.arena import lean_client
 from conflictscope.config import PLANTED, ProviderConfig, SweepConfig, provider_section
 from conflictscope.errors import InputError
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
@@ -78,7 +78,8 @@ class Models:
         if isinstance(client, openai.AsyncOpenAI):
             return kind(openai_client=client.with_options(**self._fast(openai)))  # type: ignore[call-arg]
         if isinstance(client, anthropic.AsyncAnthropic):
-            return kind(anthropic_client=client.with_options(**self._fast(anthropic)))  # type: ignore[call-arg]
+            fast = client.with_options(**self._fast(anthropic), open_telemetry=False)
+            return kind(anthropic_client=fast)  # type: ignore[call-arg]
         return provider
 
     def _fast(self, sdk: Any) -> dict[str, Any]:
@@ -89,10 +90,7 @@ class Models:
     def _http_client(self, sdk: Any) -> httpx2.AsyncClient:
         most = self._config.limits.concurrency
         allow_open_files((len(self._clients) + 1) * most)
-        client: httpx2.AsyncClient = sdk.DefaultAioHttpClient(
-            limits=httpx2.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=_KEEP_ALIVE_S),
-            event_hooks={"response": [note_headers]},
-        )
+        client = lean_client(sdk.DefaultAioHttpClient, most, _KEEP_ALIVE_S)
         self._clients.append(client)
         return client
 

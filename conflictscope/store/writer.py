@@ -78,9 +78,11 @@ class RunWriter:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
-        self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
-        self._room = asyncio.Event()
+        self._queue: list[_Item] = []
+        self._closing = False
+        self._some, self._full, self._room, self._idle = (asyncio.Event() for _ in range(4))
         self._room.set()
+        self._idle.set()
         self._groups: dict[Group, int] = {}
         self._openings: dict[str, str] = {}
         self._answered: dict[tuple[str, str], bytes] = {}
@@ -194,7 +196,7 @@ class RunWriter:
 
     async def end_session(self, session: int, state: str) -> None:
         """Note how and when it ended, after all that is queued."""
-        await self._queue.join()
+        await self._idle.wait()
         await self._connection.execute(
             "UPDATE sessions SET ended_at = ?, state = ? WHERE id = ?", (now(), state, session)
         )
@@ -257,8 +259,14 @@ class RunWriter:
     # -- inside --------------------------------------------------------------------------------------------------------
 
     def _put(self, item: _Item) -> None:
-        self._queue.put_nowait(item)
-        if self._queue.qsize() >= _ROOM:
+        self._queue.append(item)
+        waiting = len(self._queue)
+        if waiting == 1:
+            self._idle.clear()
+            self._some.set()
+        elif waiting == COMMIT_ROWS:
+            self._full.set()
+        elif waiting >= _ROOM:
             self._room.clear()
 
     async def _fetch(self, query: str) -> list[Any]:
@@ -297,39 +305,34 @@ class RunWriter:
                     yield
                 finally:
                     if not task.done():
-                        self._queue.put_nowait(None)
+                        self._closing = True
+                        self._some.set()
+                        self._full.set()
                         await asyncio.wait([task])
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
 
     async def _write(self) -> None:
-        """Commit what is queued, in groups, until None comes."""
-        clock = asyncio.get_running_loop().time
+        """Commit what is queued, in groups, until the file is closed."""
         while True:
-            first = await self._queue.get()
-            if first is None:
-                self._queue.task_done()
-                return
-            group = [first]
-            last = False
-            deadline = clock() + COMMIT_S
-            while len(group) < COMMIT_ROWS and not last:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        item = await self._queue.get()
-                except TimeoutError:
-                    break
-                if item is None:
-                    last = True
-                else:
-                    group.append(item)
-            await self._commit(group)
-            if self._queue.qsize() < _ROOM:
+            await self._some.wait()
+            try:
+                async with asyncio.timeout(COMMIT_S):
+                    await self._full.wait()
+            except TimeoutError:
+                pass  # nobody needs to fill a group
+            group, self._queue = self._queue[:COMMIT_ROWS], self._queue[COMMIT_ROWS:]
+            if group:
+                await self._commit(group)
+            if len(self._queue) < _ROOM:
                 self._room.set()
-            for _ in range(len(group) + last):
-                self._queue.task_done()
-            if last:
-                return
+            if len(self._queue) < COMMIT_ROWS and not self._closing:
+                self._full.clear()
+            if not self._queue:
+                self._idle.set()
+                if self._closing:
+                    return
+                self._some.clear()
 
     async def _commit(self, group: list[_Item]) -> None:
         moment = now()

@@ -14,7 +14,13 @@ from conflictscope.outcome import Message, Role
 def test_every_prompt_is_named_and_versioned() -> None:
     """A version is the name, a number and a hash of the text."""
     versions = [prompt.version for prompt in all_prompts()]
-    assert [version.split("@")[0] for version in versions] == ["judge", "multiple_choice", "steering", "user"]
+    assert [version.split("@")[0] for version in versions] == [
+        "judge",
+        "multiple_choice",
+        "preflight",
+        "steering",
+        "user",
+    ]
     assert all(re.fullmatch(r"[a-z_]+@\d+:[0-9a-f]{8}", version) for version in versions)
 
 

@@ -69,8 +69,8 @@ class Replying:
         ]
 
 
-def lane(model: Callable[..., Any], profile: ModelProfile | None = None) -> ModelLane:
-    return ModelLane(FunctionModel(model, model_name="m", profile=profile), Rows(), Budget(None), ONE_TRY)
+def lane(model: Callable[..., Any], profile: ModelProfile | None = None, journal: Rows | None = None) -> ModelLane:
+    return ModelLane(FunctionModel(model, model_name="m", profile=profile), journal or Rows(), Budget(None), ONE_TRY)
 
 
 def turn(*said: str, shown_first: Side = "a") -> Turn:
@@ -221,8 +221,8 @@ async def test_a_users_own_agent_plays_with_its_tools() -> None:
     def look_up(word: str) -> str:
         return f"{word}: candour"
 
-    road = lane(model)
-    reply = await Target(AgentSpeaker(road, agent), "conversation", "Be kind.").reply(
+    journal = Rows()
+    reply = await Target(AgentSpeaker(lane(model, journal=journal), agent), "conversation", "Be kind.").reply(
         turn("u1", "t1", "What is honesty?")
     )
     assert reply == "I looked it up: candour."
@@ -231,7 +231,7 @@ async def test_a_users_own_agent_plays_with_its_tools() -> None:
     assert model.texts(0) == [("other", "u1"), ("self", "t1"), ("other", "What is honesty?")]
     for said in ("You own a dictionary.", "Be kind."):
         assert said in (model.infos[0].instructions or "")
-    assert len(road._journal.rows) == 2  # type: ignore[attr-defined]
+    assert journal.states() == ["committed", "committed"]
 
 
 async def test_an_agent_can_judge() -> None:
@@ -319,10 +319,10 @@ async def test_a_plain_roles_settings_are_sent_with_every_request() -> None:
     """Also with the re-ask; `seed = true` is derived from the episode, an integer is sent as it is, false is not sent."""
     for seed, sent in ((True, {"seed": request_seed(7, Role.JUDGE, 2, "a")}), (3, {"seed": 3}), (False, {})):
         model = Replying("no JSON", json.dumps(VERDICT))
-        road = lane(model)
+        journal = Rows()
         role = RoleSettings(temperature=0.0, max_tokens=9, thinking=False, seed=seed)
-        await ModelJudge(LeanSpeaker(road, role), "j").judge(turn("u", "t"))
-        requests = [json.loads(row.sent.request)["settings"] for row in road._journal.rows]  # type: ignore[attr-defined]
+        await ModelJudge(LeanSpeaker(lane(model, journal=journal), role), "j").judge(turn("u", "t"))
+        requests = [json.loads(row.sent.request)["settings"] for row in journal.rows]
         assert requests == [{"temperature": 0.0, "max_tokens": 9, "thinking": False, **sent}] * 2
 
 

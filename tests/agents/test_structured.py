@@ -226,6 +226,21 @@ def test_no_dress_changes_what_a_verdict_says(reply: tuple[str, str, int]) -> No
     assert (verdict.action, verdict.strength, verdict.resolved) == (label, strength, True)
 
 
+JUNK = st.lists(
+    st.sampled_from(
+        [" ", "{", "}", "[", "]", '"', "'", ",", ":", "\\", "a", "```", '{"a": ', '{"a": [', '{"action": ', '{"reasoning": "', "{'a': ", '"}']
+    ),
+    max_size=4,
+).map("".join)  # fmt: skip
+
+
+@given(JUNK, JUNK, JUNK, st.permutations([PLAIN, OTHER]))
+def test_two_verdicts_in_one_reply_are_never_one(before: str, between: str, after: str, verdicts: list[str]) -> None:
+    """Whatever stands around them, and whichever of them it breaks or hides: neither is taken for what was meant."""
+    with pytest.raises(Unreadable):
+        read(said(f"{before}{verdicts[0]}{between}{verdicts[1]}{after}"), JudgeReply)
+
+
 @given(st.text() | st.text(st.sampled_from('{}[]",:1<think>/a\\'), max_size=60))
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Whatever a model sends is read, unreadable or empty; nothing else comes out."""

@@ -2,16 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import tempfile
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Judgement, Message, Mode, Outcome, Role, Verdict
-from conflictscope.ports import CallRecord, EpisodeRecord
+from conflictscope.ports import CallEnd, CallSent, CallState, EpisodeRecord
+from conflictscope.snapshot import Purpose, Usage
 from conflictscope.store import RunReader, RunWriter
 from conflictscope.store import writer as writer_module
+from conflictscope.store.migrations import MIGRATIONS
 
 GROUP = Group("alpha", Mode.OPEN_ENDED, None)
 
@@ -25,9 +34,29 @@ def episode(
     return EpisodeRecord(outcome, 2**63 - 1, transcript, (judgement,), failure, 0.5)
 
 
-def call(scope: str, fingerprint: str, reply: bytes | None = b"{}") -> CallRecord:
-    failure = None if reply else "timeout: late"
-    return CallRecord(scope, fingerprint, Role.TARGET, "m", "p@1", b"{}", reply, failure, 10, 5, 0.25, 0.1)
+def call(scope: str, fingerprint: str = "f", target: str | None = "alpha", reserved_usd: float = 0.5) -> CallSent:
+    return CallSent(scope, fingerprint, Role.TARGET, target, "m", "p@1", b"{}", reserved_usd)
+
+
+def answer(reply: bytes = b"{}") -> CallEnd:
+    return CallEnd(CallState.COMMITTED, reply=reply, input_tokens=10, output_tokens=5, cost_usd=0.25, latency_s=0.1)
+
+
+LATE = CallEnd(CallState.FAILED, failure="timeout: late", at_risk_usd=0.5, latency_s=9.0)
+REFUSED = CallEnd(CallState.FAILED, failure="http_429: slow down")
+
+
+async def record(writer: RunWriter, sent: CallSent, end: CallEnd) -> None:
+    """A call that is sent and has ended."""
+    writer.ended(await writer.sent(sent), end)
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
 
 
 async def outcomes(path: Path) -> list[tuple[int, Outcome]]:
@@ -89,14 +118,14 @@ async def test_calls_and_openings_are_committed_before_the_outcome_that_rests_on
     path = tmp_path / "run.db"
     async with RunWriter.open(path) as writer:
         for number in range(300):
-            await writer.record(call(f"opening/s{number}", "f"))
+            await record(writer, call(f"opening/s{number}"), answer())
             await writer.record_opening(f"s{number}", "hi")
-            await writer.record(call(episode(number).outcome.key, "f"))
+            await record(writer, call(episode(number).outcome.key), answer())
             await writer.record_episode(episode(number))
 
             with sqlite3.connect(path) as other:
                 orphans = other.execute(
-                    """SELECT count(*) FROM episodes WHERE key NOT IN (SELECT scope FROM calls)
+                    """SELECT count(*) FROM episodes WHERE key NOT IN (SELECT scope FROM calls WHERE state = 'committed')
                        OR scenario_id NOT IN (SELECT scenario_id FROM openings)"""
                 ).fetchone()
             other.close()
@@ -108,19 +137,44 @@ async def test_a_resumed_run_knows_the_answers_of_unfinished_episodes_only(tmp_p
     path = tmp_path / "run.db"
     finished = episode(1).outcome.key
     async with RunWriter.open(path) as writer:
-        await writer.record(call(finished, "f1", b"done"))
+        await writer.begin_session()
+        await record(writer, call(finished, "f1"), answer(b"done"))
         await writer.record_episode(episode(1))
-        await writer.record(call("unfinished", "f2", b"kept"))
-        await writer.record(call("unfinished", "f3", None))
-        await writer.record(call("opening/s1", "f4", b"opened"))
+        await record(writer, call("unfinished", "f2"), answer(b"kept"))
+        await record(writer, call("unfinished", "f3"), LATE)
+        await writer.sent(call("unfinished", "f5"))
+        await record(writer, call("opening/s1", "f4"), answer(b"opened"))
         await writer.record_opening("s1", "hi")
     async with RunWriter.open(path) as writer:
-        assert await writer.answered("unfinished", "f2") == b"kept"
-        assert await writer.answered("unfinished", "f3") is None
-        assert await writer.answered(finished, "f1") is None
-        assert await writer.answered("opening/s1", "f4") is None
+        await writer.begin_session()
+        assert writer.answered("unfinished", "f2") == b"kept"
+        assert writer.answered("unfinished", "f3") is None
+        assert writer.answered("unfinished", "f5") is None
+        assert writer.answered(finished, "f1") is None
+        assert writer.answered("opening/s1", "f4") is None
         assert await writer.opening("s1") == "hi"
         assert await writer.finished([finished, "unfinished"]) == {finished}
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+async def test_what_failed_is_played_again_and_nothing_else(tmp_path: Path, verdict: Verdict) -> None:
+    """The next session finds a failed episode unplayed, with what was answered for it; every other state stays as it is."""
+    path, one = tmp_path / "run.db", episode(1, verdict, failure="timeout: late" if verdict.failed else None)
+    async with RunWriter.open(path) as writer:
+        await writer.begin_session()
+        await record(writer, call(one.outcome.key, "f1"), answer(b"heard"))
+        await record(writer, call(one.outcome.key, "f2"), LATE)
+        await writer.record_episode(one)
+    async with RunWriter.open(path) as writer:
+        await writer.begin_session()
+        assert await writer.finished([one.outcome.key]) == (set() if verdict.failed else {one.outcome.key})
+        assert writer.answered(one.outcome.key, "f1") == (b"heard" if verdict.failed else None)
+        if verdict.failed:
+            await writer.record_episode(episode(1))
+    assert [outcome.verdict for _, outcome in await outcomes(path)] == [Verdict.A if verdict.failed else verdict]
+    async with RunReader.open(path) as reader:
+        _, usage = await reader.usage()
+    assert sum(usage.values(), Usage()).calls == 2  # the journal forgets nothing
 
 
 async def test_what_was_queued_is_committed_when_the_block_fails(tmp_path: Path) -> None:
@@ -174,17 +228,143 @@ async def test_the_canonical_order_does_not_depend_on_arrival(tmp_path: Path) ->
 
 
 async def test_sums_over_the_journal_can_be_taken_in_parts(tmp_path: Path) -> None:
-    """Totals after a row count only what is new; failed and unpriced calls are told apart."""
+    """Totals after a look count only what ended since; by purpose; failed, unpriced and abandoned calls are told apart."""
     path = tmp_path / "run.db"
     async with RunWriter.open(path) as writer:
-        await writer.record(call("e", "1"))
-        await writer.record(call("e", "2", None))
-        await writer.record(call("e", "3"))
+        await record(writer, call("e", "1"), answer())
+        await record(writer, call("e", "2"), LATE)
+        slow = await writer.sent(call("e", "3", target=None))
+        await record(writer, call("e", "4"), replace(answer(), cost_usd=None))
+        await writer.end_session(0, "")  # waits for the disk
+        async with RunReader.open(path) as reader:
+            seen, first = await reader.usage()
+            assert await reader.in_flight() == (1, 0.5)
+        writer.ended(slow, CallEnd(CallState.ABANDONED, at_risk_usd=0.5))
     async with RunReader.open(path) as reader:
-        everything, tail, nothing = [await reader.call_totals(after) for after in (0, 2, 3)]
-    assert (everything.calls, everything.failed, everything.input_tokens, everything.cost_usd) == (3, 1, 30, 0.75)
-    assert (tail.calls, tail.last_seq) == (1, 3)
-    assert (nothing.calls, nothing.last_seq) == (0, 3)
+        last, tail = await reader.usage(seen)
+        assert await reader.usage(last) == (last, {})
+        assert await reader.in_flight() == (0, 0.0)
+        _, everything = await reader.usage()
+    alpha, shared = Purpose("target", "alpha", "m"), Purpose("target", None, "m")
+    assert first == {
+        alpha: Usage(calls=3, failed=1, unpriced=1, input_tokens=20, output_tokens=10, cost_usd=0.25, at_risk_usd=0.5)
+    }
+    assert tail == {shared: Usage(calls=1, abandoned=1, at_risk_usd=0.5)}
+    assert everything == {**first, **tail}
+
+
+async def test_a_call_that_ends_in_the_commit_in_which_it_was_sent_is_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent and ended together a call is one insert; ended later it is an insert and an update of the same row."""
+    statements: list[str] = []
+    many = aiosqlite.Connection.executemany
+
+    async def counting(self: aiosqlite.Connection, sql: str, rows: list[object]) -> object:
+        statements.extend(f"{sql.split()[0]} {sql.split()[1]} {sql.split()[2]}" for _ in rows)
+        return await many(self, sql, rows)  # type: ignore[arg-type]
+
+    path = tmp_path / "run.db"
+    async with RunWriter.open(path) as writer:
+        monkeypatch.setattr(aiosqlite.Connection, "executemany", counting)
+        await record(writer, call("e", "1"), answer(b"at once"))
+        later = await writer.sent(call("e", "2"))
+        await writer.end_session(0, "")
+        assert statements == ["INSERT INTO calls"] * 2
+        assert rows(path, "SELECT seq, state, ended, reserved_usd FROM calls") == [
+            (1, "committed", 1, 0.0),
+            (2, "sent", None, 0.5),
+        ]
+        writer.ended(later, answer(b"later"))
+        await writer.end_session(0, "")
+        assert statements[2:] == ["UPDATE calls SET"]
+    assert rows(path, "SELECT seq, scope, fingerprint, role, target, model, prompt, request, state, ended, reply, "
+                "input_tokens, output_tokens, cost_usd, reserved_usd FROM calls") == [
+        (1, "e", "1", "target", "alpha", "m", "p@1", b"{}", "committed", 1, b"at once", 10, 5, 0.25, 0.0),
+        (2, "e", "2", "target", "alpha", "m", "p@1", b"{}", "committed", 2, b"later", 10, 5, 0.25, 0.0),
+    ]  # fmt: skip
+
+
+async def test_what_a_killed_session_had_in_flight_is_abandoned_and_still_counts(tmp_path: Path) -> None:
+    """The next session finds such calls abandoned, with what was reserved for them at risk, and numbers go on behind them."""
+    path = tmp_path / "run.db"
+    async with RunWriter.open(path) as writer:
+        await writer.begin_session()
+        await record(writer, call("e", "1"), answer())
+        await writer.sent(call("e", "2"))
+        await record(writer, call("e", "3"), REFUSED)
+        await writer.sent(call("e", "4", reserved_usd=0.125))
+    for _ in range(2):  # once and for all
+        async with RunWriter.open(path) as writer:
+            await writer.begin_session()
+        async with RunReader.open(path) as reader:
+            assert await reader.in_flight() == (0, 0.0)
+            last, usage = await reader.usage()
+        total = sum(usage.values(), Usage())
+        assert (total.calls, total.failed, total.abandoned) == (4, 1, 2)
+        assert (total.cost_usd, total.at_risk_usd, total.spent_usd) == (0.25, 0.625, 0.875)
+        assert last == 4
+    async with RunWriter.open(path) as writer:
+        await record(writer, call("e", "2"), answer())
+    assert rows(path, "SELECT seq, state, ended FROM calls ORDER BY seq") == [
+        (1, "committed", 1), (2, "abandoned", 3), (3, "failed", 2), (4, "abandoned", 4), (5, "committed", 5),
+    ]  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["send", "answer", "fail", "abandon", "look", "kill"]), st.integers(0, 9)),
+        max_size=40,
+    )
+)
+@settings(max_examples=40)
+def test_the_journal_always_balances(steps: list[tuple[str, int]]) -> None:
+    """Whatever is sent, ends or is killed: every call is committed, failed, abandoned or in flight, and parts add up."""
+
+    async def play(path: Path) -> None:
+        expected = Counter[str]()
+        seen, parts = 0, Usage()
+        todo = list(steps)
+        while todo:
+            async with RunWriter.open(path) as writer:
+                await writer.begin_session()
+                expected["abandon"] += expected.pop("flying", 0)
+                flying: list[int] = []
+                while todo:
+                    kind, place = todo.pop(0)
+                    if kind == "kill":
+                        break
+                    if kind == "send":
+                        flying.append(await writer.sent(call("e", str(len(todo)))))
+                    elif kind == "look":
+                        await writer.end_session(0, "")
+                        async with RunReader.open(path) as reader:
+                            seen, new = await reader.usage(seen)
+                        parts += sum(new.values(), Usage())
+                    elif flying:
+                        end = {
+                            "answer": answer(),
+                            "fail": LATE,
+                            "abandon": CallEnd(CallState.ABANDONED, at_risk_usd=0.5),
+                        }[kind]
+                        writer.ended(flying.pop(place % len(flying)), end)
+                        expected[kind] += 1
+                expected["flying"] += len(flying)
+        async with RunReader.open(path) as reader:
+            _, usage = await reader.usage()
+            _, new = await reader.usage(seen)
+            in_flight, reserved_usd = await reader.in_flight()
+        total = sum(usage.values(), Usage())
+        assert parts + sum(new.values(), Usage()) == total
+        assert (total.failed, total.abandoned) == (expected["fail"], expected["abandon"])
+        assert total.calls == expected["answer"] + expected["fail"] + expected["abandon"]
+        assert (in_flight, reserved_usd) == (expected["flying"], 0.5 * expected["flying"])
+        assert total.spent_usd == 0.25 * expected["answer"] + 0.5 * (expected["fail"] + expected["abandon"])
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.db"
+        sqlite3.connect(path).close()
+        asyncio.run(play(path))
 
 
 async def test_a_killed_session_is_closed_at_its_last_sign_of_life(tmp_path: Path) -> None:
@@ -215,13 +395,40 @@ async def test_the_outcomes_view_has_the_documented_columns(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize("opened_by", ["reader", "writer"])
+async def test_a_file_of_the_first_version_keeps_its_calls(tmp_path: Path, opened_by: str) -> None:
+    """Calls that were journaled before there were states are committed or failed, in their order, with what they cost."""
+    path = tmp_path / "run.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT '')")
+        connection.executescript(MIGRATIONS["0001_run"])
+        connection.execute("INSERT INTO migrations (name) VALUES ('0001_run')")
+        connection.executemany(
+            "INSERT INTO calls VALUES (?, 'e', ?, 'judge', 'm', 'p@1', '{}', ?, ?, 10, 5, ?, 0.1, '2026-01-01T00:00:00.000Z')",
+            [(1, "f1", b"one", None, 0.25), (2, "f2", None, "timeout: late", None), (3, "f3", b"three", None, None)],
+        )
+    connection.close()
+    if opened_by == "writer":
+        async with RunWriter.open(path) as writer:
+            await writer.begin_session()
+            assert [writer.answered("e", f) for f in ("f1", "f2", "f3")] == [b"one", None, b"three"]
+            await record(writer, call("e", "f4"), REFUSED)
+    async with RunReader.open(path) as reader:
+        last, usage = await reader.usage()
+        assert await reader.in_flight() == (0, 0.0)
+    assert usage.pop(Purpose("judge", None, "m")) == Usage(
+        calls=3, failed=1, unpriced=1, input_tokens=30, output_tokens=15, cost_usd=0.25
+    )
+    assert (last, len(usage)) == ((4, 1) if opened_by == "writer" else (3, 0))
+
+
 async def test_migrations_are_named_recorded_and_checked(tmp_path: Path) -> None:
     """A run file says which migrations it has been through; one from a newer version is refused, as is any other file."""
     path = tmp_path / "run.db"
     async with RunWriter.open(path):
         pass
     with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT name FROM migrations").fetchall() == [("0001_run",)]
+        assert connection.execute("SELECT name FROM migrations").fetchall() == [(name,) for name in MIGRATIONS]
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.execute("INSERT INTO migrations (name) VALUES ('9999_future')")
     connection.close()

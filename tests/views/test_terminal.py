@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,13 @@ from rich.console import Console
 from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
 from conflictscope.ranking import GroupFold
 from conflictscope.rating import Ranking
-from conflictscope.snapshot import Conversation, Progress, Snapshot
+from conflictscope.snapshot import Conversation, Progress, Purpose, Snapshot, Usage
 from conflictscope.views import print_conversation, print_rankings, print_status
 from conflictscope.views.terminal import line, screen
 from conflictscope.views.text import duration, plain
 
+ALPHA, JUDGE = Purpose("target", "alpha", "openai:m"), Purpose("judge", None, "openai:m")
+USED = Usage(calls=1000, failed=5, abandoned=2, input_tokens=10_000, output_tokens=2_000, cost_usd=1.5)
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]markup[/bold] \u202eright to left\x00 <script>"
 
 
@@ -39,7 +42,7 @@ def ranking(target: str = "alpha", values: int = 3, wins: int = 9) -> Ranking:
 def progress(**changes: object) -> Progress:
     known: dict[str, object] = {
         "run": "demo", "state": "running", "planned": 1000, "verdicts": {Verdict.A: 300, Verdict.TIE: 20, Verdict.TARGET_FAILED: 5},
-        "calls": 1234, "failed_calls": 5, "input_tokens": 10_000, "output_tokens": 2_000, "cost_usd": 1.5, "unpriced_calls": 0,
+        "usage": {ALPHA: USED, JUDGE: Usage(calls=234)}, "in_flight": 3, "reserved_usd": 0.25, "limit_usd": None,
         "elapsed_s": 65.0, "rate_per_s": 5.0,
     }  # fmt: skip
     return Progress(**{**known, **changes})  # type: ignore[arg-type]
@@ -79,8 +82,9 @@ def test_a_screen_tells_how_far_and_what_came_last() -> None:
 def test_unknown_prices_are_told_not_counted_as_free() -> None:
     """Calls without a known price are named beside the cost."""
     on = console(160)
-    on.print(screen(snapshot(unpriced_calls=7), 24, 160))
-    print_status(on, progress(unpriced_calls=7))
+    used = {ALPHA: replace(USED, unpriced=7)}
+    on.print(screen(snapshot(usage=used), 24, 160))
+    print_status(on, progress(usage=used))
     assert "+ 7 unpriced calls" in shown(on)
     assert "7 calls of unknown price" in shown(on)
 
@@ -146,6 +150,43 @@ def test_status_counts_states_and_kinds_of_failure() -> None:
         "left 2:15",
     ):
         assert part in text
+
+
+def test_status_tells_what_became_of_calls_and_dollars() -> None:
+    """Answered, failed, abandoned and in flight; spent, at risk, reserved and forecast; by role, target and lane."""
+    on = console(200)
+    used = {ALPHA: replace(USED, at_risk_usd=0.5), JUDGE: Usage(calls=234, cost_usd=1.0)}
+    print_status(on, progress(usage=used, limit_usd=10.0, verdicts={Verdict.A: 250}))
+    text = " ".join(shown(on).split())
+    for part in (
+        "calls 1,227 answered, 5 failed, 2 abandoned, 3 in flight",
+        "spent $3.0000 of $10.00 ($0.5000 of it set aside for calls whose end was not seen), $0.2500 reserved",
+        ", about $9.0000 for the rest",
+        "judge (all) openai:m 234 0 0 0 $1.0000",
+        "target alpha openai:m 1,000 7 10,000 2,000 $2.0000",
+    ):
+        assert part in text
+
+
+def test_progress_as_json_adds_up() -> None:
+    """The totals are the sums over the purposes; calls are those that ended; what has none is null."""
+    used = {ALPHA: replace(USED, at_risk_usd=0.5), JUDGE: Usage(calls=234, cost_usd=1.0, unpriced=1)}
+    document = progress(usage=used, limit_usd=10.0).to_json()
+    for total, part in (
+        ("calls", "calls"),
+        ("failed_calls", "failed"),
+        ("abandoned_calls", "abandoned"),
+        ("input_tokens", "input_tokens"),
+        ("output_tokens", "output_tokens"),
+        ("cost_usd", "cost_usd"),
+        ("at_risk_usd", "at_risk_usd"),
+        ("unpriced_calls", "unpriced"),
+    ):
+        assert document[total] == sum(row[part] for row in document["usage"]), total
+    assert [(row["role"], row["target"]) for row in document["usage"]] == [("judge", None), ("target", "alpha")]
+    assert (document["calls_in_flight"], document["reserved_usd"], document["limit_usd"]) == (3, 0.25, 10.0)
+    assert document["forecast_usd"] == pytest.approx(3.0 / 325 * 675)
+    assert progress(planned=None).to_json()["forecast_usd"] is None
 
 
 def test_hostile_text_is_shown_as_text() -> None:

@@ -10,12 +10,13 @@ budget       reserves an amount before each request, settles it after
 throttle     requests and tokens per minute
 batch        collects requests, sends them together, gives each what came of it; also what a former process sent
 endpoint     asks the model, within its deadline; whatever goes wrong becomes a typed failure
+transport    the HTTP client under the SDKs
 """
 
 from conflictscope.arena.lanes.budget import Budget, FlatPrice, Price, known_price
-from conflictscope.arena.lanes.endpoint import note_headers
 from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
 from conflictscope.arena.lanes.throttle import RateLimit
+from conflictscope.arena.lanes.transport import lean_client
 
 __all__ = [
     "Budget",
@@ -25,6 +26,6 @@ __all__ = [
     "Price",
     "RateLimit",
     "known_price",
-    "note_headers",
+    "lean_client",
     "output_modes",
 ]

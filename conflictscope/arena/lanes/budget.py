@@ -16,6 +16,8 @@ from conflictscope.errors import LimitReached
 _MILLION = 1_000_000
 # A token holds at least one byte of the request; beside its own text, a service adds a frame for tools and schemas.
 _FRAME_TOKENS = 1_000
+# What rounding may leave of reservations that were all given back.
+_REST_USD = 1e-9
 
 
 class Price(Protocol):
@@ -60,7 +62,9 @@ class KnownPrice:
         self._context = {"processing": "batch"} if batch else None
         few, many = 1_000, _MILLION
         self._input_usd = self._calculate(RequestUsage(input_tokens=many)) / many
-        self._output_usd = self._calculate(RequestUsage(output_tokens=many)) / many
+        # Where much goes in, what comes out may have another price too.
+        both_usd = self._calculate(RequestUsage(input_tokens=many, output_tokens=many)) / many
+        self._output_usd = both_usd - self._input_usd
         small_usd = self._calculate(RequestUsage(input_tokens=few, output_tokens=few)) / few
         self._flat = abs(small_usd - self._input_usd - self._output_usd) <= 1e-6 * small_usd
 
@@ -116,7 +120,7 @@ class Budget:
         if self.limit_usd is not None:
             async with self._gate:
                 while self.spent_usd + self.reserved_usd + usd > self.limit_usd:
-                    if self.reserved_usd <= 1e-12:
+                    if self.reserved_usd <= _REST_USD:
                         raise LimitReached(
                             f"${self.spent_usd:.4f} of ${self.limit_usd:.4f} is spent (limits.cost_usd), and {what} may cost "
                             f"up to ${usd:.4f}: raise the limit, or lower max_tokens"

@@ -80,7 +80,7 @@ class Concurrency:
             if turn.done() and not turn.cancelled():  # the slot came, but its taker has gone
                 self._in_flight -= 1
                 self._wake()
-            else:
+            elif turn in self._waiting:  # else it was passed over already, between its cancellation and now
                 self._waiting.remove(turn)
             raise
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextvars import ContextVar
 
 import aiohttp
 import httpx2
@@ -27,19 +26,11 @@ from pydantic_ai.models import Model
 from conflictscope.arena.lanes.budget import Price
 from conflictscope.arena.lanes.journal import RESPONSE
 from conflictscope.arena.lanes.steps import Reply, Request
+from conflictscope.arena.lanes.transport import on_its_way
 from conflictscope.errors import CallFailed
 from conflictscope.redaction import redact, redact_bytes
 
-_on_its_way: ContextVar[Request] = ContextVar("request_on_its_way")
-
 log = structlog.get_logger()
-
-
-async def note_headers(response: httpx2.Response) -> None:
-    """A response hook for HTTP clients: what the service says of its limits reaches the throttle of the lane that asked."""
-    request = _on_its_way.get(None)
-    if request is not None:
-        request.headers = response.headers
 
 
 class Endpoint:
@@ -53,7 +44,7 @@ class Endpoint:
 
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
-        _on_its_way.set(request)
+        on_its_way.set(request)
         started = time.perf_counter()
         try:
             response = await self._ask(request)

@@ -37,7 +37,19 @@ class Retry:
 
     async def __call__(self, request: Request) -> Reply:
         """The reply, or the last failure."""
-        return await self._retrying.copy()(self._next, request)
+        try:
+            return await self._next(request)
+        except CallFailed as failure:
+            if not retryable(failure):
+                raise
+            first = [failure]
+
+        async def attempt(request: Request) -> Reply:
+            if first:  # tenacity comes in only where it is needed, and begins with the failure that there was
+                raise first.pop()
+            return await self._next(request)
+
+        return await self._retrying.copy()(attempt, request)
 
 
 def _failure(state: RetryCallState) -> CallFailed:

@@ -17,8 +17,8 @@ class Request:
 
     body: the call as it is journaled. fingerprint: a hash of model and body. reserved_usd: what the budget set aside for it.
     spent_usd: what it cost, or may have cost, so far: nothing before it is sent; what was reserved as long as its end was
-    not seen. headers: of the HTTP response, if one came. number: of its row in the journal. in_batch: whether it went out in a
-    batch, which will be collected whoever waits for it.
+    not seen. headers: what the HTTP response said of limits, names in lower case. number: of its row in the journal. in_batch:
+    whether it went out in a batch, which will be collected whoever waits for it.
     """
 
     call: Call
@@ -26,7 +26,7 @@ class Request:
     fingerprint: str
     reserved_usd: float = 0.0
     spent_usd: float = 0.0
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     number: int = 0
     in_batch: bool = False
 

@@ -20,8 +20,8 @@ _MARGIN = 1.01
 _FIRST_GUESS_TOKENS_PER_BYTE = 0.3
 _FIRST_GUESS_OUTPUT_TOKENS = 500.0
 _LEARNING_RATE = 0.1
-_REQUEST_HEADERS = ("x-ratelimit-limit-requests", "anthropic-ratelimit-requests-limit")
-_TOKEN_HEADERS = ("x-ratelimit-limit-tokens", "anthropic-ratelimit-tokens-limit")
+_REQUEST_HEADERS = (b"x-ratelimit-limit-requests", b"anthropic-ratelimit-requests-limit")
+_TOKEN_HEADERS = (b"x-ratelimit-limit-tokens", b"anthropic-ratelimit-tokens-limit")
 
 
 @dataclass(slots=True)
@@ -63,7 +63,10 @@ class RateLimit:
     async def admit(self, tokens: float) -> Admission:
         """Return when a request of about so many tokens may be sent. One that is larger than a whole window goes alone."""
         async with self._gate:
-            await asyncio.sleep(self._pause_s(tokens))
+            pause_s = self._pause_s(tokens)
+            while pause_s > 0:
+                await asyncio.sleep(pause_s)
+                pause_s = self._pause_s(tokens)  # others may have been corrected meanwhile
             await self._throttler.acquire()
             admission = Admission(time.monotonic(), tokens)
             self._admitted.append(admission)
@@ -97,20 +100,23 @@ class Throttle:
     """Waits until every limit that the lane is under lets the request through.
 
     Those are the limits given for the provider, which its lanes share, and what the service's headers say of this model.
-    How many tokens a request will take is guessed from what the ones before it took.
+    The shared ones come last, and one request at a time is between the two, so that a lane that waits for its own minute
+    holds no places in the minute of all. How many tokens a request will take is guessed from what the ones before it took.
     """
 
     def __init__(self, following: Step, shared: Sequence[RateLimit]) -> None:
         self._next = following
         self._own = RateLimit()
-        self._limits = (*shared, self._own)
+        self._limits = (self._own, *shared)
+        self._gate = asyncio.Lock()
         self._tokens_per_byte = _FIRST_GUESS_TOKENS_PER_BYTE
         self._output_tokens = _FIRST_GUESS_OUTPUT_TOKENS
 
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
         guess = len(request.body) * self._tokens_per_byte + self._output_tokens
-        admissions = [await limit.admit(guess) for limit in self._limits]
+        async with self._gate:
+            admissions = [await limit.admit(guess) for limit in self._limits]
         tokens = guess  # where no usage comes back, the guess stands
         try:
             reply = await self._next(request)
@@ -132,9 +138,9 @@ class Throttle:
                 limit.correct(admission, tokens)
 
 
-def _limit_in(headers: Mapping[str, str], names: Sequence[str]) -> int | None:
+def _limit_in(headers: Mapping[bytes, bytes], names: Sequence[bytes]) -> int | None:
     for name in names:
-        text = headers.get(name)
-        if text is not None and text.isdecimal() and int(text) > 0:
+        text = headers.get(name, b"")
+        if text.isdigit() and int(text) > 0:
             return int(text)
     return None

@@ -15,6 +15,7 @@ from conflictscope.planted.server.batches import Batch, Done, Item, found
 from conflictscope.planted.server.endpoint import read_body
 from conflictscope.planted.server.exchange import Dialect, Json, ServiceError, dump, objects, parse_object, string
 from conflictscope.planted.server.plant import Plant
+from conflictscope.planted.server.routing import keyed
 from conflictscope.planted.server.services import ANTHROPIC, rfc3339
 
 _MOST_BYTES = 256_000_000
@@ -30,13 +31,13 @@ class AnthropicBatches:
         self._batches: dict[str, Batch] = {}
 
     def routes(self) -> list[Route]:
-        """Paths under /v1."""
+        """The paths of this API."""
         return [
-            Route("/messages/batches", self.create, methods=["POST"]),
-            Route("/messages/batches", self.list),
-            Route("/messages/batches/{id}", self.retrieve),
-            Route("/messages/batches/{id}/results", self.results),
-            Route("/messages/batches/{id}/cancel", self.cancel, methods=["POST"]),
+            keyed("/v1/messages/batches", self.create, "POST"),
+            keyed("/v1/messages/batches", self.list),
+            keyed("/v1/messages/batches/{id}", self.retrieve),
+            keyed("/v1/messages/batches/{id}/results", self.results),
+            keyed("/v1/messages/batches/{id}/cancel", self.cancel, "POST"),
         ]
 
     async def create(self, request: Request) -> Response:

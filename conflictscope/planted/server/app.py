@@ -9,11 +9,9 @@ from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Route
 
 from conflictscope.planted.models import PlantedModel
 from conflictscope.planted.server.anthropic_batches import AnthropicBatches
@@ -24,7 +22,8 @@ from conflictscope.planted.server.messages import Messages
 from conflictscope.planted.server.openai_batches import OpenAIBatches
 from conflictscope.planted.server.plant import Plant
 from conflictscope.planted.server.responses import Responses
-from conflictscope.planted.server.services import ANTHROPIC, OPENAI, Service, check_key, rfc3339
+from conflictscope.planted.server.routing import keyed
+from conflictscope.planted.server.services import ANTHROPIC, OPENAI, Service, rfc3339
 from conflictscope.planted.world import PlantedWorld
 
 
@@ -45,33 +44,16 @@ def create_app(world: PlantedWorld, models: Mapping[str, PlantedModel], *, windo
             # The paths of model requests first: the router tries them in turn.
             *(Route(each.path, ModelEndpoint(plant, each), methods=["POST"]) for each in (chat, messages, responses)),
             Route("/metrics", tell_metrics),
-            Mount(
-                "/v1",
-                routes=[
-                    Route("/models", listing.list),
-                    Route("/models/{id}", listing.retrieve),
-                    *OpenAIBatches(plant, (chat, responses)).routes(),
-                    *AnthropicBatches(plant, messages).routes(),
-                ],
-                middleware=[Middleware(_RequireKey)],
-            ),
+            keyed("/v1/models", listing.list),
+            keyed("/v1/models/{id}", listing.retrieve),
+            *OpenAIBatches(plant, (chat, responses)).routes(),
+            *AnthropicBatches(plant, messages).routes(),
         ],
         exception_handlers={ServiceError: _service_error, HTTPException: _http_error},
     )
     app.router.redirect_slashes = False
     app.state.plant = plant
     return app
-
-
-class _RequireKey:
-    """Turns away what comes without a key; model requests see to it themselves, for they are counted."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_key(scope["headers"])
-        await self._app(scope, receive, send)
 
 
 class _Models:

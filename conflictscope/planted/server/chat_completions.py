@@ -23,7 +23,7 @@ from conflictscope.planted.server.exchange import (
 )
 from conflictscope.planted.server.services import OPENAI
 
-_SYSTEM, _OTHERS = ("system", "developer"), ("user", "tool", "function")
+_SYSTEM, _TOOLS = ("system", "developer"), ("tool", "function")
 
 
 class ChatCompletions(Dialect):
@@ -40,7 +40,7 @@ class ChatCompletions(Dialect):
             role, text = message.get("role"), text_in(message.get("content"), f"messages[{place}].content")
             if role in _SYSTEM:
                 system.append(text)
-            elif role == "assistant" or role in _OTHERS:
+            elif role in ("user", "assistant", *_TOOLS):
                 said.append((role == "assistant", text))
             else:
                 raise ServiceError(400, f"Invalid value for 'messages[{place}].role'.", param=f"messages[{place}].role")
@@ -61,8 +61,9 @@ class ChatCompletions(Dialect):
             {} if body.get("tool_choice") == "none" else tools,
             must_call,
             tool_name,
-            flag(body, "stream"),
-            isinstance(options, dict) and flag(options, "include_usage"),
+            after_tool=body["messages"][-1].get("role") in _TOOLS,
+            stream=flag(body, "stream"),
+            usage_in_stream=isinstance(options, dict) and flag(options, "include_usage"),
         )
 
     def write(self, ask: Ask, answer: Answer) -> Json:

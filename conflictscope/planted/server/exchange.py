@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conflictscope.planted.server.services import Service
 
 Json = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PIECE = 24  # characters of a streamed delta
 
 
@@ -46,7 +47,8 @@ class Ask:
     """A request to a model, as every protocol can put it.
 
     instructions, texts: see PlantedModel.reply. tools: the parameters' JSON schema of each tool on offer. must_call: a tool
-    has to be called; tool: the one that has to be, where it is named. usage_in_stream: whether a stream tells the usage.
+    has to be called; tool: the one that has to be, where it is named; after_tool: what came last is what a tool returned.
+    usage_in_stream: whether a stream tells the usage.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Ask:
     tools: Mapping[str, Any] = field(default_factory=dict)
     must_call: bool = False
     tool: str | None = None
+    after_tool: bool = False
     stream: bool = False
     usage_in_stream: bool = True
 
@@ -104,16 +107,16 @@ class Dialect(ABC):
 
 
 def chosen_tool(ask: Ask, text: str) -> ToolCall | None:
-    """The call that a reply is, where the request offers tools and forces one, or the reply is JSON and there is one tool."""
+    """The call that a reply is: where the request forces one, or offers one tool, not called just now, to a reply in JSON."""
     if not ask.tools:
         return None
     given = _json_object(text)
-    if not ask.must_call and (given is None or len(ask.tools) > 1):
+    if not ask.must_call and (given is None or len(ask.tools) > 1 or ask.after_tool):
         return None
     name = ask.tool or next(
         (name for name, schema in ask.tools.items() if _fits(given or {}, schema)), next(iter(ask.tools))
     )
-    if given is not None:
+    if text.startswith("{"):  # whole, or cut by the token limit
         return ToolCall(name, text)
     properties = ask.tools[name].get("properties") if isinstance(ask.tools[name], dict) else None
     first = next(iter(properties), "answer") if isinstance(properties, dict) else "answer"
@@ -126,11 +129,9 @@ def _fits(given: Json, schema: Any) -> bool:
 
 
 def _json_object(text: str) -> Json | None:
-    if not text.startswith("{"):
-        return None
     try:
         found = json.loads(text)
-    except ValueError:  # cut by the token limit
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
@@ -229,7 +230,7 @@ def _kind(found: Any) -> str:
 
 def dump(data: Any) -> bytes:
     """Compact JSON, ASCII only: text without a place in UTF-8 (half a surrogate pair) cannot hurt."""
-    return json.dumps(data, separators=(",", ":")).encode()
+    return _encode(data).encode()
 
 
 def event(data: Json, name: str | None = None) -> bytes:

@@ -12,7 +12,7 @@ _HTML = (
     b"<!DOCTYPE html>\n<html>\n<head><title>Just a moment...</title></head>\n"
     b"<body><h1>We are checking your connection</h1></body>\n</html>\n"
 )
-_ELSEWHERE = {"status": "ok", "service": "gateway", "data": []}
+_ELSEWHERE = {"ok": True, "service": "gateway", "data": []}
 
 
 def refusal(kind: str, faults: Faults, dialect: Dialect) -> ServiceError | None:

@@ -70,6 +70,7 @@ class Messages(Dialect):
             tools=tools,
             must_call=must_call,
             tool=tool_name,
+            after_tool=_has_tool_result(body["messages"][-1]),
             stream=flag(body, "stream"),
         )
 
@@ -117,6 +118,11 @@ def _read_content(content: Any, where: str) -> str:
         else:
             texts.append(text_in([block], f"{where}.{place}"))
     return "\n".join(filter(None, texts))
+
+
+def _has_tool_result(message: Json) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(block.get("type") == "tool_result" for block in content)
 
 
 def _message(ask: Ask, input_tokens: int, output_tokens: int) -> Json:

@@ -16,6 +16,7 @@ from conflictscope.planted.server.batches import Batch, Done, Item, found
 from conflictscope.planted.server.endpoint import read_body
 from conflictscope.planted.server.exchange import Dialect, Json, ServiceError, dump, parse_object, string
 from conflictscope.planted.server.plant import Plant
+from conflictscope.planted.server.routing import keyed
 from conflictscope.planted.server.services import OPENAI
 
 _MOST_BYTES = 200_000_000
@@ -60,15 +61,15 @@ class OpenAIBatches:
         self._jobs: dict[str, _Job] = {}
 
     def routes(self) -> list[Route]:
-        """Paths under /v1."""
+        """The paths of this API."""
         return [
-            Route("/files", self.upload, methods=["POST"]),
-            Route("/files/{id}", self.file, methods=["GET", "DELETE"]),
-            Route("/files/{id}/content", self.content),
-            Route("/batches", self.create, methods=["POST"]),
-            Route("/batches", self.list),
-            Route("/batches/{id}", self.retrieve),
-            Route("/batches/{id}/cancel", self.cancel, methods=["POST"]),
+            keyed("/v1/files", self.upload, "POST"),
+            keyed("/v1/files/{id}", self.file, "GET", "DELETE"),
+            keyed("/v1/files/{id}/content", self.content),
+            keyed("/v1/batches", self.create, "POST"),
+            keyed("/v1/batches", self.list),
+            keyed("/v1/batches/{id}", self.retrieve),
+            keyed("/v1/batches/{id}/cancel", self.cancel, "POST"),
         ]
 
     async def upload(self, request: Request) -> Response:

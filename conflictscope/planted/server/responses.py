@@ -40,11 +40,13 @@ class Responses(Dialect):
             )
         system = [string(body, "instructions")] if body.get("instructions") is not None else []
         said: list[tuple[bool, str]] = []
+        after_tool = False
         if isinstance(body.get("input"), str):
             said.append((False, body["input"]))
         else:
             for place, item in enumerate(objects(body, "input")):
                 _read_item(item, f"input[{place}]", system, said)
+            after_tool = str(body["input"][-1].get("type")).endswith("_output")
         tools = {
             string(tool, "name", f"tools[{place}]."): tool.get("parameters")
             for place, tool in enumerate(objects(body, "tools", optional=True))
@@ -59,6 +61,7 @@ class Responses(Dialect):
             tools={} if body.get("tool_choice") == "none" else tools,
             must_call=must_call,
             tool=tool_name,
+            after_tool=after_tool,
             stream=flag(body, "stream"),
         )
 
