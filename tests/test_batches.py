@@ -70,15 +70,15 @@ def placed(folder: Path, provider: str, *, batch: bool, batch_s: float = 0.0) ->
         yield Place(folder, server)
 
 
-def start(place: Place, poll_s: float) -> subprocess.Popen[str]:
+def start(place: Place, poll_s: float, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, "run", "sweep.toml", "--no-live", "--set", f"limits.batch_poll_s={poll_s}"],
+        [*COMMAND, "run", "sweep.toml", "--no-live", "--set", f"limits.batch_poll_s={poll_s}", *more],
         cwd=place.folder, env=environment() | KEYS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
-def run(place: Place) -> None:
-    process = start(place, poll_s=0.05)
+def run(place: Place, *more: str) -> None:
+    process = start(place, 0.05, *more)
     stdout, stderr = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, stdout + stderr
 
@@ -128,11 +128,15 @@ def test_batches_change_nothing_but_the_way(live: tuple[str, Any, dict[str, int]
 def test_what_was_sent_in_a_batch_is_collected_and_not_paid_again(
     live: tuple[str, Any, dict[str, int]], tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Ended while all batches are at the provider, and resumed: each request in one batch, the outcomes of the live run."""
+    """Ended while all batches are at the provider, and resumed: each request in one batch, the outcomes of the live run.
+
+    No episode may take longer than a tenth of a second, were it not that a batch takes its time.
+    """
+    impatient = "--set", "limits.episode_timeout_s=0.1"
     provider, outcomes, billed = live
     with placed(tmp_path, provider, batch=True, batch_s=4.0) as place:
         # It looks at a batch once, which has not ended yet, and not again before it is stopped.
-        process = start(place, poll_s=3600)
+        process = start(place, 3600, *impatient)
         deadline = time.monotonic() + DEADLINE_S
         while place.rows(BATCHED) != [(2 * SCENARIOS,)]:
             assert process.poll() is None, process.communicate()
@@ -146,7 +150,7 @@ def test_what_was_sent_in_a_batch_is_collected_and_not_paid_again(
             assert process.returncode == 130, stdout + stderr
             assert "16 calls wait in batches at their provider: the resume collects them." in stderr
         before = place.server.metrics()["batches"]
-        run(place)
+        run(place, *impatient)
         assert place.rows(OUTCOMES) == outcomes
         assert place.server.metrics()["batches"] == before
         assert asked(place) == billed

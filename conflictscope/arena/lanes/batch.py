@@ -121,11 +121,11 @@ class Batches:
 
     def resume(self, sent: SentBatch) -> None:
         """Collect what a former process sent, whether it is asked for again or not; what is reserved for it is in the budget."""
-        loop = asyncio.get_running_loop()
-        waiting = [loop.create_future() for _ in sent.calls]
-        for call, outcome in zip(sent.calls, waiting, strict=True):
+        asking = [asyncio.get_running_loop().create_future() for _ in sent.calls]
+        for call, outcome in zip(sent.calls, asking, strict=True):
             self._former[call.scope, call.fingerprint] = outcome
-        _start(self._looking, self._give_former(sent, waiting))
+        asked = [_batch_request(call.number, *decode(call.request)) for call in sent.calls]
+        _start(self._looking, self._give_former(_HANDLE.validate_json(sent.handle), sent.calls, asked, asking))
 
     async def former(self, request: Request) -> Reply | None:
         """The reply to what a former process sent; None where it did not, or where that came to nothing. Raises LaneClosed."""
@@ -198,17 +198,20 @@ class Batches:
         for each, outcome in zip(waiting, outcomes, strict=True):
             _tell(each.outcome, outcome)
 
-    async def _give_former(self, sent: SentBatch, waiting: Sequence[asyncio.Future[_Outcome]]) -> None:
+    async def _give_former(
+        self,
+        batch: Batch,
+        calls: Sequence[BatchedCall],
+        asked: Sequence[BatchRequest],
+        asking: Sequence[asyncio.Future[_Outcome]],
+    ) -> None:
         """End the calls of a former process with what came of them, and tell whoever asks again."""
-        batch = _HANDLE.validate_json(sent.handle)
-        asked = [_batch_request(call.number, *decode(call.request)) for call in sent.calls]
-        outcomes = await self._outcomes(batch, asked)
-        for call, asking, outcome in zip(sent.calls, waiting, outcomes, strict=True):
+        for call, waiting, outcome in zip(calls, asking, await self._outcomes(batch, asked), strict=True):
             if isinstance(outcome, LaneClosed):  # nobody shall wait for what is reserved
                 self._budget.settle(call.reserved_usd, call.reserved_usd)
             else:
                 self._end(call, outcome, _age_s(batch))
-            _tell(asking, outcome)
+            _tell(waiting, outcome)
 
     def _end(self, call: BatchedCall, outcome: Reply | CallFailed, latency_s: float) -> None:
         end = committed(outcome) if isinstance(outcome, Reply) else failed(outcome, call.reserved_usd, latency_s)
