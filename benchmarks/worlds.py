@@ -66,12 +66,13 @@ def write_sweep(
         "name": "bench",
         "value_set": "values.toml",
         "scenarios": "library.jsonl",
+        **({"world": "world.toml"} if base_url is None else {}),
         "seed": seed,
         "targets": [{"model": f"{provider}:{name}"} for name in names],
         "user": {"model": f"{provider}:user"},
         "judge": {"models": [f"{provider}:judge"]},
         "limits": {"concurrency": concurrency},
-        **({"world": "world.toml"} if base_url is None else {"providers": {"openai": {"base_url": base_url}}}),
+        **({"providers": {"openai": {"base_url": base_url}}} if base_url is not None else {}),
     }
     path = folder / "sweep.toml"
     path.write_text(tomli_w.dumps(sweep))

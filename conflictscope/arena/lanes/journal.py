@@ -26,7 +26,7 @@ _EXCLUDED: Any = {"__all__": {**dict.fromkeys(_VOLATILE, True), "parts": {"__all
 # Settings that may carry a key, and are never written down.
 _SECRET_SETTINGS = {"extra_headers", "extra_body"}
 # After these the service may have worked, and may bill it, though nothing usable came back.
-_MAYBE_BILLED = {"timeout", "connection", "malformed", "unexpected", "batch"}
+_MAYBE_BILLED = {"timeout", "connection", "malformed", "api", "unexpected", "batch"}
 
 
 class Replay:

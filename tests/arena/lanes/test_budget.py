@@ -255,7 +255,7 @@ def test_spent_and_reserved_never_pass_the_limit(
 
         await asyncio.gather(*(work() for _ in range(workers)))
         assert len(begun) + limited == len(calls)
-        assert budget.reserved_usd == 0.0
+        assert budget.reserved_usd <= 1e-9
 
     in_virtual_time(main)
 
