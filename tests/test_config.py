@@ -47,8 +47,10 @@ def test_what_an_agent_is_not_told_stays_untold_in_the_file_as_executed(tmp_path
     """A default spelled out would win over the agent's own setting when that file is run again; a model has no own."""
     targets = 'targets=[{agent="m:a", seed=4}, {model="planted:alpha"}]'
     dumped = sweep(tmp_path, targets).model_dump(mode="json", exclude_none=True)["targets"]
-    model = {"model": "planted:alpha", "max_tokens": 8192, "seed": True, "batch": False}
-    assert dumped == [{"agent": "m:a", "seed": 4, "batch": False}, model]
+    assert dumped == [
+        {"agent": "m:a", "seed": 4, "batch": False},
+        {"model": "planted:alpha", "max_tokens": 8192, "seed": True, "batch": False},
+    ]
 
 
 @pytest.mark.parametrize(

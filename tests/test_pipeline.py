@@ -196,7 +196,7 @@ async def test_a_cost_limit_without_a_price_is_refused_before_the_first_call(
     make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message names the models and the sections to add; there is no run folder, and without a limit nothing is asked for."""
-    monkeypatch.setattr("conflictscope.pipeline.casting.known_price", lambda model, **more: None)
+    monkeypatch.setattr("conflictscope.pipeline.casting.known_price", lambda model, **_: None)
     with pytest.raises(InputError) as refused:
         await pipeline.run_sweep(make_sweep("limits.cost_usd=1", PRICED), tmp_path / "runs")
     for part in ("limits.cost_usd", '[prices."planted:beta"]', '[prices."planted:judge"]', "input_usd", "output_usd"):

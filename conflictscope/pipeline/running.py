@@ -92,8 +92,7 @@ async def run_sweep(
                 session = await writer.begin_session(limits.model_dump())
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
                 _, used = await reader.usage()
-                _, reserved_usd = await reader.in_flight()
-                budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()), reserved_usd)
+                budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
                 lanes = Lanes(sweep, writer, budget, models)
                 runner = Runner(
                     casts_of(sweep, lanes, loaded),

@@ -120,10 +120,11 @@ class Batches:
         raise outcome
 
     def resume(self, sent: SentBatch) -> None:
-        """Collect what a former process sent, whether it is asked for again or not; what is reserved for it is in the budget."""
+        """Collect what a former process sent, whether it is asked for again or not; what it set aside stays set aside."""
         asking = [asyncio.get_running_loop().create_future() for _ in sent.calls]
         for call, outcome in zip(sent.calls, asking, strict=True):
             self._former[call.scope, call.fingerprint] = outcome
+            self._budget.carry(call.reserved_usd)
         asked = [_batch_request(call.number, *decode(call.request)) for call in sent.calls]
         _start(self._looking, self._give_former(_HANDLE.validate_json(sent.handle), sent.calls, asked, asking))
 
@@ -264,6 +265,8 @@ class Batches:
             return CallFailed("canceled", f"somebody canceled the batch {batch.id} before the model was asked")
         try:
             return reply_of(self._model.batch_decode(result, asked), self._price, _age_s(batch))
+        except CallFailed as failure:
+            return failure
         except Exception as error:  # noqa: BLE001 - one strange reply must end one episode, not the sweep
             return failure_of(error)
 

@@ -16,8 +16,6 @@ from conflictscope.errors import LimitReached
 _MILLION = 1_000_000
 # A token holds at least one byte of the request; beside its own text, a service adds a frame for tools and schemas.
 _FRAME_TOKENS = 1_000
-# What rounding may leave of reservations that were all given back.
-_REST_USD = 1e-9
 
 
 class Price(Protocol):
@@ -101,13 +99,14 @@ class Budget:
     """What the run has spent and set aside, and how much it may. Spent and reserved together never pass the limit.
 
     limit_usd: None for no limit. spent_usd: what former processes spent, calls of unknown end included with what was
-    reserved for them. reserved_usd: what they set aside for calls that wait in batches.
+    reserved for them.
     """
 
-    def __init__(self, limit_usd: float | None, spent_usd: float = 0.0, reserved_usd: float = 0.0) -> None:
+    def __init__(self, limit_usd: float | None, spent_usd: float = 0.0) -> None:
         self.limit_usd = limit_usd
         self.spent_usd = spent_usd
-        self.reserved_usd = reserved_usd
+        self.reserved_usd = 0.0
+        self._outstanding = 0  # counted, for sums of dollars leave a rest when all is given back
         self._gate = asyncio.Lock()
         self._settled = asyncio.Event()
 
@@ -120,20 +119,26 @@ class Budget:
         if self.limit_usd is not None:
             async with self._gate:
                 while self.spent_usd + self.reserved_usd + usd > self.limit_usd:
-                    if self.reserved_usd <= _REST_USD:
+                    if not self._outstanding:
                         raise LimitReached(
                             f"${self.spent_usd:.4f} of ${self.limit_usd:.4f} is spent (limits.cost_usd), and {what} may cost "
                             f"up to ${usd:.4f}: raise the limit, or lower max_tokens"
                         )
                     self._settled.clear()
                     await self._settled.wait()
-                self.reserved_usd += usd
+                self.carry(usd)
         else:
-            self.reserved_usd += usd
+            self.carry(usd)
+
+    def carry(self, usd: float) -> None:
+        """Set an amount aside whatever is left: for a call that a former process made, and that is still on its way."""
+        self._outstanding += usd > 0
+        self.reserved_usd += usd
 
     def settle(self, reserved_usd: float, spent_usd: float) -> None:
         """Put a reservation in for what was really spent."""
-        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd)
+        self._outstanding -= reserved_usd > 0
+        self.reserved_usd = max(0.0, self.reserved_usd - reserved_usd) if self._outstanding else 0.0
         self.spent_usd += spent_usd
         self._settled.set()
 

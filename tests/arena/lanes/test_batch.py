@@ -285,13 +285,15 @@ def raising(error: Exception) -> Act:
         (ModelHTTPError(529, "m", "overloaded"), "http_529", 3),
         (UnexpectedModelBehavior("no content"), "malformed", 3),
         (IndexError("strange"), "unexpected", 3),
+        (None, "api", 3),
     ],
 )
 async def test_a_request_that_fails_in_a_batch_is_typed_and_repeated_as_a_live_one(
-    bench: Bench, error: Exception, kind: str, batches: int
+    bench: Bench, error: Exception | None, kind: str, batches: int
 ) -> None:
     """What may do better goes into two further batches at the most, each attempt with a row of its own."""
-    bench.provider.acts = [raising(error)]
+    said_to_have_failed = ModelResponse(parts=[TextPart("x")], finish_reason="error")
+    bench.provider.acts = [raising(error) if error else lambda _: said_to_have_failed]
     with pytest.raises(CallFailed) as caught:
         await bench.lane().request(batched())
     assert caught.value.kind == kind
@@ -422,9 +424,10 @@ async def test_a_stop_waits_for_the_word_on_a_batch_that_is_being_sent(bench: Be
 async def test_a_later_process_collects_instead_of_asking_again(bench: Bench, batch: bool) -> None:
     """Its old row ends with the reply and what was reserved is settled; also where the role is no longer batched."""
     await left_in_batch(bench, bench.lane(most=2), batched("one", "e1"), batched("two", "e2"))
-    budget = Budget(1000.0, reserved_usd=200.0)
+    budget = Budget(1000.0)
     lane = bench.lane(budget=budget)
     lane.resume(*bench.journal.sent_batches())
+    assert budget.reserved_usd == 200.0
     assert text_of(await lane.request(replace(call("two", "e2"), batch=batch))) == "to two"
     assert bench.journal.states() == ["committed", "committed"]  # the other one too, though nobody asked yet
     assert (budget.reserved_usd, budget.spent_usd) == (0.0, 4.0)
@@ -465,7 +468,7 @@ async def test_what_is_left_twice_is_still_collected_once(bench: Bench) -> None:
 async def test_what_is_reserved_for_a_batch_is_given_back_without_being_asked_for(bench: Bench) -> None:
     """A call that does not fit beside it waits for the batch, and not for the episode that the batch belongs to."""
     await left_in_batch(bench, bench.lane(), batched("one", "e1"))
-    lane = bench.lane(budget=Budget(110.0, reserved_usd=100.0))
+    lane = bench.lane(budget=Budget(110.0))
     lane.resume(*bench.journal.sent_batches())
     assert text_of(await lane.request(batched("two", "e2"))) == "to two"
 
@@ -474,7 +477,7 @@ async def test_a_batch_that_cannot_be_collected_keeps_nobody_waiting_for_its_res
     """Its amount counts as spent for this process, and who needs it is told."""
     await left_in_batch(bench, bench.lane(), batched("one", "e1"))
     bench.provider.looks = [ModelHTTPError(401, "m", "bad key")]
-    budget = Budget(110.0, reserved_usd=100.0)
+    budget = Budget(110.0)
     lane = bench.lane(budget=budget)
     lane.resume(*bench.journal.sent_batches())
     with pytest.raises(LaneClosed):
