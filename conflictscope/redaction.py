@@ -6,9 +6,10 @@ replies: a service may quote a key in its error message, or a hostile one in its
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _SHORTEST = 8  # anything shorter would take ordinary words out of texts
@@ -26,9 +27,25 @@ def know_secrets(environment: Mapping[str, str] | None = None, *more: str | None
     for secret in found:
         stripped = secret.strip()
         if len(stripped) >= _SHORTEST and stripped not in _secrets and not os.path.exists(stripped):  # a file with keys
-            _secrets.append(stripped)
+            _secrets.extend(form for form in _forms(stripped) if form not in _secrets)
     _secrets.sort(key=len, reverse=True)  # a key that holds another goes first, whole
-    _secrets_bytes[:] = [secret.encode() for secret in _secrets]
+    _secrets_bytes[:] = [secret.encode(errors="surrogateescape") for secret in _secrets]
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is, and as it stands in JSON, in Python's `repr`, and in JSON inside of either: most have one form."""
+    forms = {secret}
+    for _ in range(2):
+        forms |= {form for known in forms for form in _escaped(known)}
+    return forms
+
+
+def _escaped(text: str) -> Iterator[str]:
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield repr(text)[1:-1]
+    both_quotes = "\"'"  # a text that holds both is written with the single ones escaped
+    yield repr(both_quotes + text)[4:-1]
 
 
 def redact(text: str) -> str:

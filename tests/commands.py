@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "conflictscope"]
 
 
-def conflictscope(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in a folder, without any key in the environment; it must exit with `code`."""
+def conflictscope(
+    *arguments: object, cwd: Path, code: int = 0, keys: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a folder, with no key in the environment but `keys`; it must exit with `code`."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         cwd=cwd,
-        env=environment(),
+        env=environment() | dict(keys or {}),
         capture_output=True,
         text=True,
         timeout=120,

@@ -15,12 +15,13 @@ from pydantic_ai.models.wrapper import WrapperModel
 
 from conflictscope import pipeline
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group, Mode, Outcome, Verdict
+from conflictscope.outcome import Group, Mode, Outcome, Role, Verdict
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
+from conflictscope.ports import CallSent
 from conflictscope.ranking import GroupFold
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Purpose
-from conflictscope.store import RunReader
+from conflictscope.store import RunReader, RunWriter
 
 MakeSweep = Callable[..., pipeline.Sweep]
 
@@ -190,6 +191,27 @@ async def test_a_cost_limit_is_never_passed_and_the_run_resumes(make_sweep: Make
     assert done.exit_code == 0
     committed = done.snapshot.progress.total.calls - done.snapshot.progress.total.abandoned
     assert committed == 12 + 2 * 12
+
+
+async def test_what_a_killed_process_had_on_its_way_counts_against_the_limit(
+    make_sweep: MakeSweep, tmp_path: Path
+) -> None:
+    """Nobody saw how it ended, so it may have cost all that was set aside: a resume has only the rest to spend."""
+    priced = [PRICED, 'targets=[{model="planted:alpha", max_tokens=200}]', "limits.cost_usd=1.0"]
+    begun = await pipeline.run_sweep(
+        make_sweep(*priced, "limits.done_share=0.1", "limits.concurrency=2", scenarios=40), tmp_path / "runs"
+    )
+    spent = begun.snapshot.progress.total.spent_usd
+    assert 0 < spent < 0.5
+    async with RunWriter.open(begun.folder.database) as writer:
+        await writer.begin_session()
+        await writer.sent(CallSent("e", "f", Role.TARGET, None, "planted:alpha", "p", b"{}", 0.99 - spent))
+    stopped = await pipeline.run_sweep(make_sweep(*priced, scenarios=40), tmp_path / "runs")
+    total = stopped.snapshot.progress.total
+    assert (stopped.state, stopped.exit_code) == ("limit", 3)
+    assert stopped.message.startswith("$0.9900 of $1.0000 is spent (limits.cost_usd)")
+    assert total.spent_usd == pytest.approx(0.99)
+    assert (total.at_risk_usd, total.abandoned) == (pytest.approx(0.99 - spent), 1)
 
 
 async def test_a_cost_limit_without_a_price_is_refused_before_the_first_call(

@@ -8,7 +8,7 @@ import pytest
 
 from conflictscope.arena import Cast, Plan, Runner, Stop
 from conflictscope.arena import runner as runner_module
-from conflictscope.errors import CallFailed, LimitReached
+from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Judgement, Mode, Verdict
 from conflictscope.ports import EpisodeRecord, Turn
 from conflictscope.scenario import Scenario
@@ -239,6 +239,55 @@ async def test_a_limit_met_by_many_leaves_the_others_their_time() -> None:
     stop, sink = Stop(), Memory()
     await Runner(cast(Scripted(), Mixed()), sink, seed=1, concurrency=10, stop=stop).run(plan(10))
     assert [record.outcome.scenario_id for record in sink.records.values()] == ["s0"]
+
+
+class Closing(Scripted):
+    """Its lane closes with the third message."""
+
+    async def say(self, turn: Turn) -> str:
+        if self.replies >= 3:
+            raise LaneClosed("m gave 5 episodes in a row the same error")
+        return "fine"
+
+
+async def test_an_episode_that_meets_a_closed_lane_is_left() -> None:
+    """It has no state, nothing is charged to it, and the run goes on with the others."""
+    sink, stop = Memory(), Stop()
+    await Runner(cast(Scripted(), Closing()), sink, seed=1, concurrency=1, stop=stop).run(plan(10))
+    assert {record.outcome.verdict for record in sink.records.values()} == {Verdict.A}
+    assert 1 <= len(sink.records) <= 2
+    assert stop.reason is None
+
+
+async def test_an_episode_that_takes_too_long_fails_alone() -> None:
+    """Its deadline counts from its own first call; it is told as `episode_timeout` of whoever was at work."""
+
+    class Slow(Scripted):
+        async def say(self, turn: Turn) -> str:
+            if turn.scenario.id == "s1":
+                await asyncio.Event().wait()
+            return "fine"
+
+    sink, target = Memory(), Slow()
+    runner = Runner(cast(Scripted(), target), sink, seed=1, concurrency=2, stop=Stop(), episode_timeout_s=0.05)
+    await runner.run(plan(6))
+    verdicts = {record.outcome.scenario_id: record.outcome.verdict for record in sink.records.values()}
+    assert verdicts.pop("s1") is Verdict.TARGET_FAILED
+    assert (len(verdicts), set(verdicts.values())) == (5, {Verdict.A})
+    failures = [record.failure for record in sink.records.values() if record.failure]
+    assert failures == ["episode_timeout: not resolved within 0.05 s"]
+    assert target.at_work == 0
+
+
+async def test_enough_counts_what_is_stored_already() -> None:
+    """With 12 of 20 enough and 8 there, 4 more are played, and those in flight then."""
+    sink = Memory()
+    for enough, at_least in ((8, 8), (12, 12)):
+        stop, everybody = Stop(), Scripted()
+        runner = Runner(cast(everybody, everybody), sink, seed=1, concurrency=3, stop=stop, enough=enough)
+        await runner.run(plan(20))
+        assert at_least <= len(sink.records) < at_least + 3
+        assert (stop.reason, "limits.done_share" in stop.message) == ("enough", True)
 
 
 async def test_waiting_for_an_opening_that_fails_is_one_wait() -> None:

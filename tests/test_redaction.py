@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.worlds import write_sweep
+from conflictscope import pipeline, redaction
+from conflictscope.errors import InputError
+from conflictscope.redaction import MARK, know_secrets, redact, redact_bytes
+from tests.commands import conflictscope
+from tests.scripted import VERDICT, Answer, Asked, Service, serving
+
+
+@contextmanager
+def knowing(environment: Mapping[str, str], *more: str | None) -> Iterator[None]:
+    """With these secrets and no others."""
+    with patch.object(redaction, "_secrets", []), patch.object(redaction, "_secrets_bytes", []):
+        know_secrets(environment, *more)
+        yield
+
+
+# No secret begins as an escape ends: a text that held the rest of it behind a control character would match by accident.
+SECRETS = st.builds(str.__add__, st.sampled_from("sk-_§é"), st.text(min_size=7, max_size=40)).filter(
+    lambda secret: secret.strip() == secret
+)
+PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)  # what UTF-8 can say
+
+
+@given(st.lists(SECRETS, min_size=1, max_size=4), st.lists(PLAIN, min_size=5, max_size=5), st.data())
+def test_no_secret_survives_wherever_it_stands(secrets: list[str], between: list[str], data: st.DataObject) -> None:
+    """At the beginning, in the middle, at the end, several times, one inside of another: in text, in bytes and in JSON."""
+    parts = [data.draw(st.sampled_from(secrets)) if data.draw(st.booleans()) else text for text in between]
+    text = "".join(parts)
+    with knowing({f"KEY_{number}": secret for number, secret in enumerate(secrets)}):
+        for secret in secrets:
+            assert secret not in redact(text)
+            assert secret.encode() not in redact_bytes(text.encode())
+            for ascii_only in (True, False):
+                document = redact(json.dumps({"said": text, secret: 1}, ensure_ascii=ascii_only))
+                assert secret not in str(json.loads(document))
+                assert secret not in str(json.loads(redact_bytes(document.encode())))
+
+
+@given(PLAIN)
+def test_what_holds_no_secret_is_left_as_it_is(text: str) -> None:
+    """The very same text, and the very same bytes."""
+    with knowing({"API_KEY": "sk-0123456789"}):
+        data = text.encode()
+        assert redact(text) is text
+        assert redact_bytes(data) is data
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *((name, True) for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "my_password",
+                                    "DB_PASSWD", "SomeCredentials", "ANTHROPIC_AUTH_TOKEN", "KEY")),
+        *((name, False) for name in ("HOME", "PATH", "LANG", "OPENAI_BASE_URL", "USER")),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_key_in_the_environment_is_one(name: str, secret: bool) -> None:
+    """By its name, in whatever case."""
+    with knowing({name: "sk-0123456789"}):
+        assert redact("the key sk-0123456789.") == ("the key [redacted]." if secret else "the key sk-0123456789.")
+
+
+@pytest.mark.parametrize("value", ["", " ", "1", "true", "secret", "1234567", " 1234567 \n"])
+def test_short_values_are_left(value: str) -> None:
+    """A value of less than eight characters is no key, and would take ordinary words out of every text."""
+    with knowing({"API_KEY": value}):
+        assert redact(f"it is {value} and secret true 1") == f"it is {value} and secret true 1"
+
+
+def test_a_path_to_a_file_with_keys_is_no_key(tmp_path: Path) -> None:
+    """GOOGLE_APPLICATION_CREDENTIALS names a file; its path is in messages that people need."""
+    (tmp_path / "keys.json").touch()
+    with knowing({"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "keys.json")}):
+        assert redact(f"{tmp_path}/keys.json cannot be read") == f"{tmp_path}/keys.json cannot be read"
+
+
+def test_space_around_a_key_is_not_part_of_it() -> None:
+    """A key that was read from a file with a line feed at its end is found without one."""
+    with knowing({"API_KEY": " sk-0123456789\n"}):
+        assert redact("the key sk-0123456789.") == "the key [redacted]."
+
+
+def test_a_key_that_holds_another_goes_whole() -> None:
+    """No tail of the longer one is left."""
+    with knowing({"A_KEY": "sk-01234567", "B_KEY": "sk-01234567-and-more"}):
+        assert redact("sk-01234567-and-more sk-01234567") == "[redacted] [redacted]"
+
+
+def test_keys_that_are_not_in_the_environment_can_be_told() -> None:
+    """What a client was made with is secret too, and what was known before stays so."""
+    with knowing({"A_KEY": "sk-01234567"}, "sk-from-a-client", None):
+        know_secrets({})
+        assert redact("sk-01234567 sk-from-a-client") == "[redacted] [redacted]"
+
+
+def test_a_key_that_is_no_text_is_a_key_too() -> None:
+    """Bytes in the environment that are not UTF-8 come as surrogates, and stop nobody."""
+    with knowing({"API_KEY": "caf\udce9-0123456789"}):
+        assert redact("caf\udce9-0123456789") == MARK
+        assert redact_bytes(b"caf\xe9-0123456789") == MARK.encode()
+
+
+# -- a sweep whose service gives keys away -----------------------------------------------------------------------------
+
+CANARY = "sk-CANARY-0123456789abcdef"
+AWKWARD = 'sk-CANARY-"0123\\456\\n789'  # JSON and Python write it otherwise than it is
+OTHER = "hunter2-CANARY-of-a-database"
+
+
+MODELS = ["openai-chat:gpt-4o-mini", "openai-responses:gpt-4o-mini", "anthropic:claude-sonnet-5"]
+CASES = ["refused", "fails later", "says it", "garbles it"]
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as fresh:
+        yield fresh
+
+
+def indiscreet(service: Service, case: str, key: str) -> None:
+    """Make the service quote the key that it was sent, and one that it should not know."""
+    said = f"you sent {key}, and I know {OTHER}"
+
+    def answer(asked: Asked) -> Answer:
+        if case == "refused":
+            return Answer(401, text=said)
+        if len(service.asked) == 1:
+            return Answer()  # the small question before the sweep
+        if case == "fails later":
+            return Answer(500, text=said, headers={"x-request-id": key.replace("\\", "")})
+        if case == "garbles it":
+            return Answer(body=f"<html>{said}".encode())
+        return Answer(text=json.dumps({**json.loads(VERDICT), "reasoning": said}) if asked.wants_verdict else said)
+
+    service.otherwise = answer
+
+
+def settings(service: Service, model: str) -> list[str]:
+    section, base_url = ("anthropic", service.url) if "anthropic" in model else ("openai", f"{service.url}/v1")
+    return [
+        f'targets=[{{model="{model}"}}]',
+        f'judge.models=["{model}"]',
+        f'providers={{{section}={{base_url="{base_url}"}}}}',
+        "limits.attempts=1",
+    ]
+
+
+def keys(key: str) -> dict[str, str]:
+    return {"OPENAI_API_KEY": key, "ANTHROPIC_API_KEY": key, "DATABASE_PASSWORD": OTHER}
+
+
+def check_nothing_tells(service: Service, folder: Path, key: str, *outputs: str) -> dict[str, bytes]:
+    """The key was sent, and is in no file of the run and in none of the outputs; returns the files."""
+    assert all(key in " ".join(asked.headers.values()) for asked in service.asked)
+    files = {path.name: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()}
+    assert files.keys() >= {"run.db", "log.jsonl"}
+    for name, content in [*files.items(), *((f"output {n}", text.encode()) for n, text in enumerate(outputs))]:
+        assert b"CANARY" not in content, name
+    return files
+
+
+@pytest.mark.parametrize("key", [CANARY, AWKWARD], ids=["plain", "awkward"])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("case", CASES)
+async def test_a_key_is_in_nothing_that_a_run_leaves_behind(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, case: str, key: str
+) -> None:
+    """Quoted by the service in an error, in a reply or in garbage: in no file and in no message."""
+    for name, value in keys(key).items():
+        monkeypatch.setenv(name, value)
+    indiscreet(service, case, key)
+    sweep = pipeline.load_sweep(str(write_sweep(tmp_path, scenarios=2)), settings(service, model))
+    told: list[str] = []
+    with knowing({}):
+        try:
+            result = await pipeline.run_sweep(sweep, tmp_path / "runs", tell=told.append)
+        except InputError as error:
+            told.append(str(error))
+        else:
+            assert result.snapshot.progress.done == 2
+            told += [result.message, repr(result.snapshot)]
+    assert (MARK in told[-1]) == (case in ("refused", "says it"))
+    files = check_nothing_tells(service, tmp_path, key, *told)
+    if case in ("fails later", "says it"):
+        assert MARK.encode() in files["run.db"], "what was said is there, without the keys"
+
+
+@pytest.mark.parametrize("case", ["refused", "says it"])
+def test_a_key_is_in_no_output_of_any_command(service: Service, tmp_path: Path, case: str) -> None:
+    """Neither on stdout nor on stderr of `run`, `status` and `rank`."""
+    indiscreet(service, case, AWKWARD)
+    write_sweep(tmp_path, scenarios=2)
+    options = [part for setting in settings(service, MODELS[0]) for part in ("--set", setting)]
+    done = [
+        conflictscope("run", "sweep.toml", *options, cwd=tmp_path, code=2 * (case == "refused"), keys=keys(AWKWARD))
+    ]
+    if case == "says it":
+        done += [conflictscope(command, "bench", "--json", cwd=tmp_path) for command in ("status", "rank")]
+    check_nothing_tells(service, tmp_path, AWKWARD, *(text for each in done for text in (each.stdout, each.stderr)))
