@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.served import serving
+from benchmarks.served import Server, serving
 from benchmarks.worlds import write_sweep
 from conflictscope.documents import read_document
 from conflictscope.outcome import Mode
@@ -38,7 +38,11 @@ SETTINGS = ("limits.call_timeout_s=3", "limits.failed_share=0.005")
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has come to its end, and what the server counted. episodes: key -> verdict, strength, order, transcript."""
+    """A run that has come to its end, and what the server counted.
+
+    episodes: key -> verdict, strength, order, transcript. lost: replies that the server had sent when the kills came, and that
+    were not committed yet. twice: calls that stand in the journal as committed more than once.
+    """
 
     folder: Path
     seconds: float
@@ -46,6 +50,8 @@ class Finished:
     episodes: Mapping[str, tuple[Any, ...]]
     failures: Counter[str]
     calls: Counter[str]
+    lost: int
+    twice: int
     order: Sequence[str]
     exit_code: int
 
@@ -59,8 +65,12 @@ def play(folder: Path, episodes: int, faults: Mapping[str, float], kills: Sequen
             folder, scenarios=episodes, targets=1, concurrency=CONCURRENCY, faults=faults, base_url=server.openai_url
         )
         started = time.monotonic()
+        lost = 0
         for more in kills:
             kill_after(folder, round(more * episodes))
+            lost = settled(server)["answered"] - count(
+                folder / "runs" / "bench" / "run.db", "calls WHERE state = 'committed'"
+            )
         command = [*run_command(folder), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
         seconds = time.monotonic() - started
@@ -72,6 +82,10 @@ def play(folder: Path, episodes: int, faults: Mapping[str, float], kills: Sequen
         ).fetchall()
         calls = Counter(dict(database.execute("SELECT state, count(*) FROM calls GROUP BY state").fetchall()))
         failed = database.execute("SELECT failure FROM episodes WHERE failure IS NOT NULL").fetchall()
+        [(twice,)] = database.execute(
+            """SELECT count(*) FROM (SELECT 1 FROM calls WHERE state = 'committed'
+               GROUP BY scope, fingerprint HAVING count(*) > 1)"""
+        ).fetchall()
     return Finished(
         folder,
         seconds,
@@ -79,6 +93,8 @@ def play(folder: Path, episodes: int, faults: Mapping[str, float], kills: Sequen
         {row[0]: row[1:] for row in rows},
         Counter(text.partition(":")[0] for (text,) in failed),
         calls,
+        lost,
+        twice,
         [value["value"] for value in document["groups"][0]["values"]],
         done.returncode,
     )
@@ -99,12 +115,12 @@ def environment() -> dict[str, str]:
 def kill_after(folder: Path, more: int) -> None:
     """Start the run, and kill it when it has committed so many further episodes."""
     database = folder / "runs" / "bench" / "run.db"
-    target = committed(database) + more
+    target = count(database, "episodes") + more
     process = subprocess.Popen(
         run_command(folder), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        while committed(database) < target:
+        while count(database, "episodes") < target:
             if process.poll() is not None:
                 raise RuntimeError(
                     f"the run ended by itself, with exit code {process.returncode}, before it was killed"
@@ -115,16 +131,22 @@ def kill_after(folder: Path, more: int) -> None:
         process.wait()
 
 
-def committed(database: Path) -> int:
-    """How many episodes a run file holds."""
+def count(database: Path, rows: str) -> int:
+    """How many rows a run file holds."""
     if not database.exists():
         return 0
     with closing(sqlite3.connect(database, timeout=30)) as connection:
         try:
-            count: int = connection.execute("SELECT count(*) FROM episodes").fetchone()[0]
+            return int(connection.execute(f"SELECT count(*) FROM {rows}").fetchone()[0])
         except sqlite3.OperationalError:  # it is being made
             return 0
-    return count
+
+
+def settled(server: Server) -> Mapping[str, Any]:
+    """What the server counted, once it has noticed that nobody waits any more."""
+    while (metrics := server.metrics())["in_flight"]:
+        time.sleep(0.01)
+    return metrics
 
 
 def truth(folder: Path) -> list[str]:
@@ -141,17 +163,18 @@ def describe(name: str, run: Finished, episodes: int) -> None:
     """Print what is asked of a run."""
     injected = sum(run.metrics["faults"].values())
     needed = 3 * episodes + 3  # and one question to each model before
-    lost = run.calls["abandoned"]
     print(f"\n{name}: {run.seconds:.1f} s, exit {run.exit_code}")
     print(f"  episodes                    {len(run.episodes):,} of {episodes:,}")
     print(f"  failed                      {sum(run.failures.values())} {dict(run.failures) or ''}")
     print(f"  calls                       {dict(run.calls)}")
     print(f"  injected faults             {injected:,} {run.metrics['faults']}")
-    ratio = run.metrics["requests"] / (needed + injected + lost)
+    requests, answered = run.metrics["requests"], run.metrics["answered"]
     print(
-        f"  requests / (calls + faults + lost in kills)   {run.metrics['requests']:,} / {needed + injected + lost:,} = {ratio:.3f}"
+        f"  requests                    {requests:,}: {requests / (needed + injected):.3f} times (calls + injected faults)"
     )
-    print(f"  answered requests repeated  {run.metrics['repeated']} (abandoned in kills: {lost})")
+    again = answered - run.calls["committed"] - run.lost
+    print(f"  committed calls asked again {run.twice} by the journal, {again} by the server's count")
+    print(f"  replies lost in kills       {run.lost}")
     print(f"  replies from broken bodies  {verdicts_from_malformed(run)}")
     print(f"  ranking                     {' > '.join(run.order)}; planted: {' > '.join(truth(run.folder))}")
 

@@ -41,11 +41,12 @@ class CallFailed(ConflictScopeError):
     """One call gave no usable reply.
 
     `kind` is a stable short word for counting. Of the call: `timeout`, `connection`, `http_429` and every other status,
-    `malformed` (a body that is cut short or not what was asked for), `api` (a reply that the service itself says failed), `quota`
-    (credit is used up), `setup` (the model has no such setting or mode), `unexpected`. Of a call in a batch: `expired`, `canceled` (the batch ended before the model was asked),
-    `batch` (the batch is gone, or cannot be read). Of the reply: `refused` (by the model's own refusal or a content filter),
-    `truncated` (by the token limit), `empty`, `unparsed` (no valid typed reply after one re-ask; the message ends with the reply
-    as it came). `agent`: a user's own agent raised. `episode_timeout`: of the episode.
+    `malformed` (a body that is cut short or not what was asked for), `api` (a reply that the service itself says failed),
+    `quota` (credit is used up), `setup` (the model has no such setting or mode), `unexpected`. Of a call in a batch: `expired`,
+    `canceled` (the batch ended before the model was asked), `batch` (the batch is gone, or cannot be read). Of the reply:
+    `refused` (by the model's own refusal or a content filter), `truncated` (by the token limit), `empty`, `unparsed` (no valid
+    typed reply after one re-ask; the message ends with the reply as it came). `agent`: a user's own agent raised.
+    `episode_timeout`: of the episode.
 
     retry_after_s: how long the service asked us to wait, where it did.
     """
