@@ -156,7 +156,7 @@ def truth(folder: Path) -> list[str]:
 
 def verdicts_from_malformed(run: Finished) -> int:
     """Committed replies beyond those that the server answered whole: each would have been read from a broken body."""
-    return max(0, run.calls["committed"] - run.metrics["answered"])
+    return max(0, run.calls["committed"] - int(run.metrics["answered"]))
 
 
 def describe(name: str, run: Finished, episodes: int) -> None:

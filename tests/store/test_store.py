@@ -88,7 +88,7 @@ async def test_a_conversation_is_read_back_as_it_was_said(tmp_path: Path) -> Non
 
 
 async def test_commits_come_in_groups_within_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst is committed in groups of at most 200 rows, a lone row without waiting for more than 50 ms of others."""
+    """A burst is committed in groups of 200 rows and more, bounded by the queue; a lone row without waiting for others."""
     groups: list[int] = []
     commit = RunWriter._commit
 
@@ -102,7 +102,7 @@ async def test_commits_come_in_groups_within_the_time(tmp_path: Path, monkeypatc
         for number in range(1000):
             await writer.record_episode(episode(number))
     assert sum(groups) == 1000
-    assert max(groups) == 200
+    assert 200 <= max(groups) <= 4 * 200
     assert len(groups) < 20
     groups.clear()
     async with RunWriter.open(tmp_path / "run.db") as writer:
