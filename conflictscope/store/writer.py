@@ -72,8 +72,8 @@ _Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | Episod
 class RunWriter:
     """The only writer of a run file; both the call journal of the lanes and the sink of the runner.
 
-    Rows are queued and committed in the order in which they came, as soon as there are COMMIT_ROWS or COMMIT_S has passed, so that an
-    outcome is never committed before the calls and the opening message that it rests on.
+    Rows are queued and committed in the order in which they came, as soon as there are COMMIT_ROWS or COMMIT_S has passed, so
+    that an outcome is never committed before the calls and the opening message that it rests on.
     """
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
