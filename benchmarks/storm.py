@@ -2,7 +2,7 @@
 
     python -m benchmarks.storm
 
-A planted server allows a model 300 requests per minute in a sliding window and answers all others with 429. The same sweep (900
+A planted server allows a model 300 requests per minute in a sliding window and answers all others with 429. The same sweep (899
 episodes of one call, 200 in flight) is run with the limit in its file, and with nothing but what the server's headers say. A
 window lets its first 300 in at once, so goodput is what came after them, per minute, divided by 300. Takes about four minutes.
 """
@@ -20,7 +20,7 @@ from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
 
 PER_MINUTE = 300
-EPISODES = 900
+EPISODES = 899  # and one question before them
 CONCURRENCY = 200
 
 
