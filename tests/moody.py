@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import PrivateAttr
 
 from benchmarks.worlds import write_sweep
@@ -109,6 +110,15 @@ async def start(
         *COMMAND, command, *arguments, *options, cwd=folder, env=environment() | KEYS,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
+
+
+async def play(folder: Path, settings: list[str], name: str = "bench") -> pipeline.RunResult:
+    """Play the sweep, or what is left of it, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in KEYS.items():
+            patch.setenv(key, value)
+        sweep = pipeline.load_sweep(str(folder / "sweep.toml"), settings, name=name)
+        return await pipeline.run_sweep(sweep, folder / "runs")
 
 
 def rows(folder: Path, query: str, name: str = "bench") -> list[tuple[Any, ...]]:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from conflictscope import pipeline
 from conflictscope.arena.lanes.breaker import IN_A_ROW
-from tests.moody import KEYS, OUTCOMES, Done, Service, at_openai, conflictscope, planted, rows, served
+from tests.moody import OUTCOMES, Done, Service, at_openai, conflictscope, planted, play, rows, served
 
 ATTEMPTS = 2
 IMPATIENT = [f"limits.attempts={ATTEMPTS}", "limits.call_timeout_s=0.5", "limits.retry_time_s=2"]
@@ -64,17 +63,8 @@ async def test_a_service_that_fails_from_the_beginning(tmp_path: Path, fault: st
         assert service.requests == rows(folder, "SELECT count(*) FROM calls")[0][0]
 
         service.mood = lambda number: None
-        result = await resumed(folder, settings)
+        result = await play(folder, settings)
         assert (result.state, result.snapshot.progress.done, result.snapshot.progress.failed) == ("finished", 8, 0)
-
-
-async def resumed(folder: Path, settings: list[str], name: str = "bench") -> pipeline.RunResult:
-    """The same sweep, in this process."""
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in KEYS.items():
-            patch.setenv(key, value)
-        sweep = pipeline.load_sweep(str(folder / "sweep.toml"), settings, name=name)
-        return await pipeline.run_sweep(sweep, folder / "runs")
 
 
 @contextmanager
@@ -131,13 +121,13 @@ async def test_a_service_that_dies_in_the_middle_closes_its_lane_only(tmp_path: 
     folder = planted(tmp_path, scenarios=SCENARIOS, targets=2)
     async with served(folder) as dying, served(folder) as healthy:
         settings = on_two_services(dying, healthy)
-        undisturbed = await resumed(folder, settings, "undisturbed")
+        undisturbed = await play(folder, settings, "undisturbed")
         assert (undisturbed.state, undisturbed.snapshot.progress.done) == ("finished", 2 * SCENARIOS)
 
         before = dying.requests
         dying.mood = lambda number: fault if number >= before + DIES_AT else None
         began = time.monotonic()
-        result = await resumed(folder, settings)
+        result = await play(folder, settings)
         assert time.monotonic() - began < ENDS_WITHIN_S
         assert (result.state, result.exit_code) == ("failed", 1)
         told = f"openai-chat:alpha gave {IN_A_ROW} episodes in a row the same error: {SAID[fault].format(name='alpha')}"
@@ -156,7 +146,7 @@ async def test_a_service_that_dies_in_the_middle_closes_its_lane_only(tmp_path: 
 
         dying.mood = lambda number: None
         asked = healthy.requests
-        result = await resumed(folder, settings)
+        result = await play(folder, settings)
         assert (result.state, result.exit_code, result.message) == ("finished", 0, "")
         assert rows(folder, OUTCOMES) == rows(folder, OUTCOMES, "undisturbed")
         left = SCENARIOS - verdicts.get("alphaa", 0) - verdicts.get("alphab", 0)
