@@ -171,8 +171,9 @@ class Limits(Record):
 
     concurrency: episodes in flight. cost_usd: never passed, an amount is reserved before each call; time_s: no new work after
     that (both: exit 3, resumable). call_timeout_s: one request. episode_timeout_s: one episode, from its first call on.
-    attempts: how often a call is sent at the most; retry_time_s: no further attempt after that. batch_poll_s: how long after the
-    first look at a batch the second one is taken; from there the pauses grow, up to ten minutes. done_share: share of the planned
+    attempts: how often a call is sent at the most; retry_time_s: no further attempt once its attempts and the pauses between
+    them took so long (waiting for a slot, the minute or the budget does not count). batch_poll_s: how long after the first
+    look at a batch the second one is taken; from there the pauses grow, up to ten minutes. done_share: share of the planned
     episodes with which the sweep may end; what is left is listed. failed_share: share of failed episodes above which `run`
     exits with 1. The time limits of calls and episodes hold for nothing that waits on a batch.
     """

@@ -54,4 +54,5 @@ class CallFailed(ConflictScopeError):
     def __init__(self, kind: str, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
+        self.told = message
         self.retry_after_s = retry_after_s

@@ -64,6 +64,23 @@ async def test_a_model_by_its_pydantic_ai_name_plays_and_judges(
     assert sum(asked.wants_verdict for asked in service.asked) == 1 + 4
 
 
+async def test_two_ways_to_one_model_are_two_lanes(service: Service, tmp_path: Path) -> None:
+    """Each is called what the sweep file calls it, in the journal and for its price, and has its own calls and replies."""
+    chat, responses = "openai-chat:gpt-4o-mini", "openai-responses:gpt-4o-mini"
+    more = [
+        f'targets=[{{model="{chat}"}}, {{model="{responses}"}}]',
+        f'prices={{"{chat}"={{input_usd=1000, output_usd=0}}, "{responses}"={{input_usd=0, output_usd=0}}}}',
+    ]
+    result = await pipeline.run_sweep(sweep_on(service, tmp_path, chat, *more), tmp_path / "runs")
+    usage = result.snapshot.progress.usage
+    spoken = {purpose: used for purpose, used in usage.items() if purpose.target and purpose.role == "target"}
+    assert {(purpose.target, purpose.model): used.calls for purpose, used in spoken.items()} == {
+        (chat, chat): 4,
+        (responses, responses): 4,
+    }
+    assert {purpose.model: used.cost_usd > 0 for purpose, used in spoken.items()} == {chat: True, responses: False}
+
+
 async def test_a_key_is_sent_to_the_service_and_written_nowhere(service: Service, tmp_path: Path) -> None:
     """The key travels in the header, and is in no file of the run."""
     result = await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")

@@ -186,7 +186,7 @@ class Runner:
                 async with asyncio.timeout_at(deadline) as clock:
                     event = await self._take(episode.next, turn, cast)
             except CallFailed as failure:
-                event = Broke(failure.kind, str(failure).removeprefix(f"{failure.kind}: "))
+                event = Broke(failure.kind, failure.told)
             except TimeoutError:
                 if not clock.expired():
                     raise

@@ -50,6 +50,7 @@ class Lanes:
                 self._journal,
                 self._budget,
                 self._policy,
+                name=name,
                 price=price_of(name, model, self._prices),
                 batch_price=price_of(name, model, self._prices, batch=True),
                 rates=[rate] if rate else [],

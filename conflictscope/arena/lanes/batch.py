@@ -264,7 +264,11 @@ class Batches:
         if result.status == "canceled":
             return CallFailed("canceled", f"somebody canceled the batch {batch.id} before the model was asked")
         try:
-            return reply_of(self._model.batch_decode(result, asked), self._price, _age_s(batch))
+            response = self._model.batch_decode(result, asked)
+        except Exception as error:  # noqa: BLE001 - one strange reply must end one episode, not the sweep
+            return failure_of(error, reading=True)
+        try:
+            return reply_of(response, self._price, _age_s(batch))
         except CallFailed as failure:
             return failure
         except Exception as error:  # noqa: BLE001 - one strange reply must end one episode, not the sweep

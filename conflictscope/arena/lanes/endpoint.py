@@ -30,6 +30,8 @@ from conflictscope.arena.lanes.transport import on_its_way
 from conflictscope.errors import CallFailed
 from conflictscope.redaction import redact, redact_bytes
 
+_EXCERPT = 200  # characters of a body that are told
+
 log = structlog.get_logger()
 
 
@@ -45,10 +47,15 @@ class Endpoint:
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
         on_its_way.set(request)
+        request.received = None
         started = time.perf_counter()
         try:
-            response = await self._ask(request)
-            return reply_of(response, self._price, time.perf_counter() - started)
+            try:
+                response = await self._ask(request)
+            finally:
+                asked_s = time.perf_counter() - started
+                request.asked_s += asked_s
+            return reply_of(response, self._price, asked_s)
         except CallFailed as failure:
             log.warning("call.failed", scope=request.call.scope, model=self._name, error=str(failure)[:500])
             raise
@@ -69,8 +76,13 @@ class Endpoint:
                 )
         except (TimeoutError, ModelRequestTimeout):
             raise CallFailed("timeout", f"{self._name} gave no reply within {self._timeout_s:g} s") from None
-        except (ModelAPIError, ContentFilterError, UnexpectedModelBehavior, UserError) as error:
-            raise failure_of(error) from error
+        except CallFailed:
+            raise
+        except Exception as error:
+            failure = failure_of(error, reading=request.received is not None)
+            if failure.kind == "malformed" and request.received:
+                failure = CallFailed(failure.kind, f"{failure.told}; the body is {_excerpt(request.received)}")
+            raise failure from error
 
 
 def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> Reply:
@@ -86,8 +98,11 @@ def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> 
     return Reply(response, body, price.usd(response.usage) if price is not None else None, latency_s)
 
 
-def failure_of(error: Exception) -> CallFailed:
-    """What an error of pydantic-ai, or of the way there, means for the call."""
+def failure_of(error: Exception, *, reading: bool = False) -> CallFailed:
+    """What an error of pydantic-ai, or of the way there, means for the call.
+
+    reading: whether it came while they read what the service sent, so that it is the fault of that.
+    """
     told = redact(str(error))
     match error:
         case ContentFilterError():
@@ -101,17 +116,26 @@ def failure_of(error: Exception) -> CallFailed:
             kind = "timeout" if timed_out else "connection"
         case ModelAPIError() | UnexpectedModelBehavior():  # a body that could not be decoded, or lacks its content
             kind = "connection" if _lost(error) else "malformed"
+            told = told.partition("\n")[0].removesuffix(":")  # pydantic goes on for a page
         case UserError():
             kind = "setup"
+        case _ if reading:
+            kind, told = "malformed", f"the reply is not what was asked for ({type(error).__name__})"
         case _:
             kind, told = "unexpected", f"{type(error).__name__}: {told}"
     return CallFailed(kind, told, retry_after_s=getattr(error, "retry_after", None))
 
 
+def _excerpt(body: bytes) -> str:
+    text = redact(body.decode(errors="replace")).strip()
+    return repr(text) if len(text) <= _EXCERPT else f"{text[:_EXCERPT]!r} ..."
+
+
 def _broken_off(response: ModelResponse) -> bool:
-    """Whether a reply that Anthropic streamed has ended without saying why it ends, which it always says."""
+    """Whether a reply has ended without saying why it ends: one that Anthropic streamed, or one with nothing in it."""
     said = (response.provider_details or {}).get("finish_reason")
-    return response.provider_name == "anthropic" and response.finish_reason is None and said is None
+    services = ("anthropic",) if response.parts else ("anthropic", "openai")
+    return response.provider_name in services and response.finish_reason is None and said is None
 
 
 def _lost(error: BaseException | None) -> bool:

@@ -27,8 +27,9 @@ _BATCHES_PER_CALL = 3
 class Policy:
     """How far a lane goes for a reply.
 
-    call_timeout_s: one request. attempts: how often one call is sent at the most; retry_time_s: no further attempt after this
-    long. concurrency: requests in flight at the most. batch_poll_s: pause between the first looks at a batch.
+    call_timeout_s: one request. attempts: how often one call is sent at the most; retry_time_s: no further attempt once its
+    attempts and the pauses between them took this long. concurrency: requests in flight at the most. batch_poll_s: pause
+    between the first looks at a batch.
     """
 
     call_timeout_s: float = 120.0
@@ -41,9 +42,10 @@ class Policy:
 class ModelLane:
     """A Lane to one model.
 
-    rates: limits that this lane shares with others (those of its provider); what the service's headers say of this model is
-    kept beside them. output_mode: how the model is asked for typed output; until somebody finds out, the best that its
-    profile promises. batch_price: of a call in a batch.
+    name: what the sweep file calls the model, which is also its name in the journal and in messages; else what pydantic-ai calls
+    its provider and it. rates: limits that this lane shares with others (those of its provider); what the service's headers
+    say of this model is kept beside them. output_mode: how the model is asked for typed output; until somebody finds out, the
+    best that its profile promises. batch_price: of a call in a batch.
     """
 
     def __init__(
@@ -53,13 +55,14 @@ class ModelLane:
         budget: Budget,
         policy: Policy,
         *,
+        name: str | None = None,
         price: Price | None = None,
         batch_price: Price | None = None,
         rates: Sequence[RateLimit] = (),
     ) -> None:
         self._model = model
         self.output_mode = output_modes(model)[0]
-        self.name = f"{model.system}:{model.model_name}"
+        self.name = name or f"{model.system}:{model.model_name}"
         # From the model outwards. A retry waits outside of the slots, so that one long Retry-After holds up nobody else; an
         # attempt first takes a slot and its share of the budget, and then waits for its minute, so that nothing stands
         # between the throttle's word and the sending.

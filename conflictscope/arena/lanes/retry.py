@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, stop_before_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.stop import stop_base
 from tenacity.wait import wait_random, wait_random_exponential
 
 from conflictscope.arena.lanes.steps import Reply, Request, Step
@@ -22,13 +23,28 @@ def retryable(error: BaseException) -> bool:
     return isinstance(error, CallFailed) and (error.kind in _RETRYABLE or error.kind.startswith("http_5"))
 
 
+class _TimeIsUp(stop_base):
+    """Whether the attempts and the pauses so far, and the one that would come now, take `retry_time_s` or longer."""
+
+    def __init__(self, retry_time_s: float) -> None:
+        self._retry_time_s = retry_time_s
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        request: Request = retry_state.args[0]
+        return request.asked_s + retry_state.idle_for + retry_state.upcoming_sleep >= self._retry_time_s
+
+
 class Retry:
-    """Sends a call again, with growing jittered pauses or as long as the service asks, within `attempts` and `retry_time_s`."""
+    """Sends a call again, with growing jittered pauses or as long as the service asks, within `attempts` and `retry_time_s`.
+
+    What counts is the time of the requests themselves and of the pauses between them: a busy lane, in which an attempt waits long
+    for its turn, gives up no earlier than an idle one.
+    """
 
     def __init__(self, following: Step, attempts: int, retry_time_s: float) -> None:
         self._next = following
         self._retrying = AsyncRetrying(
-            stop=stop_after_attempt(attempts) | stop_before_delay(retry_time_s),
+            stop=stop_after_attempt(attempts) | _TimeIsUp(retry_time_s),
             wait=_pause_s,
             retry=retry_if_exception(retryable),
             before_sleep=_tell,

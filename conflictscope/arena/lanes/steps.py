@@ -17,8 +17,9 @@ class Request:
 
     body: the call as it is journaled. fingerprint: a hash of model and body. reserved_usd: what the budget set aside for it.
     spent_usd: what it cost, or may have cost, so far: nothing before it is sent; what was reserved as long as its end was
-    not seen. headers: what the HTTP response said of limits, names in lower case. number: of its row in the journal. in_batch:
-    whether it went out in a batch, which will be collected whoever waits for it.
+    not seen. asked_s: how long the model was asked, over all attempts. headers: what the HTTP response said of
+    limits, names in lower case. received: its body; empty where it is streamed, None where no response came. number: of its
+    row in the journal. in_batch: whether it went out in a batch, which will be collected whoever waits for it.
     """
 
     call: Call
@@ -26,7 +27,9 @@ class Request:
     fingerprint: str
     reserved_usd: float = 0.0
     spent_usd: float = 0.0
+    asked_s: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    received: bytes | None = None
     number: int = 0
     in_batch: bool = False
 

@@ -76,6 +76,7 @@ class _Lean(httpx2.AsyncClient):
             raise
         ours = on_its_way.get(None)
         if ours is not None:
+            ours.received = b"" if stream else response.content
             # From the raw list: a look-up in httpx2's headers takes longer than all other steps of a lane together.
             raw = ((name.lower(), value) for name, value in response.headers.raw)
             ours.headers = {

@@ -284,7 +284,7 @@ def raising(error: Exception) -> Act:
         (ContentFilterError("blocked"), "refused", 1),
         (ModelHTTPError(529, "m", "overloaded"), "http_529", 3),
         (UnexpectedModelBehavior("no content"), "malformed", 3),
-        (IndexError("strange"), "unexpected", 3),
+        (IndexError("strange"), "malformed", 3),
         (None, "api", 3),
     ],
 )

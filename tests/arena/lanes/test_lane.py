@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 from pydantic_ai.exceptions import ContentFilterError, ModelHTTPError, UnexpectedModelBehavior, UserError
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
-from pydantic_ai.models.function import AgentInfo
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.settings import ModelSettings
 
-from conflictscope.arena import Policy
+from conflictscope.arena import Budget, ModelLane, Policy
+from conflictscope.arena.lanes.endpoint import Endpoint
 from conflictscope.errors import CallFailed
 from conflictscope.outcome import Role
 from conflictscope.ports import Call
-from tests.arena.lanes.doubles import Counted, Rows, call, lane
+from tests.arena.lanes.doubles import ONE_TRY, Counted, Rows, call, lane, request
 
 
 async def test_a_call_that_was_answered_is_never_made_again() -> None:
@@ -94,6 +95,27 @@ async def test_no_header_is_written_down() -> None:
     await lane(model, journal).request(call())
     assert b"CANARY" not in journal.rows[0].sent.request
     assert model.requests == 1
+
+
+async def test_the_time_of_asking_is_noted_over_all_attempts() -> None:
+    """A call that meets its deadline twice was asked for twice as long, whatever it waited for in between."""
+    endpoint = Endpoint(FunctionModel(Hanging()), "function:m", None, 0.02)
+    asked = request()
+    for attempts in (1, 2):
+        with pytest.raises(CallFailed):
+            await endpoint(asked)
+        assert asked.asked_s >= attempts * 0.02
+
+
+async def test_a_lane_is_called_what_its_model_is_called_in_the_sweep_file() -> None:
+    """Two ways to one model are two lanes: in the journal, in messages, and in what counts as the same request."""
+    journal, model = Rows(), Counted()
+    for name in ("openai-chat:m", "openai-responses:m"):
+        road = ModelLane(FunctionModel(model, model_name="m"), journal, Budget(None), ONE_TRY, name=name)
+        await road.request(call())
+        await road.request(call())
+    assert [row.sent.model for row in journal.rows] == ["openai-chat:m", "openai-responses:m"]
+    assert model.requests == 2
 
 
 class Hanging(Counted):

@@ -10,7 +10,7 @@ from pydantic_ai.exceptions import ModelHTTPError
 
 from conflictscope.arena import Policy
 from conflictscope.arena.lanes.retry import Retry
-from conflictscope.arena.lanes.steps import Reply
+from conflictscope.arena.lanes.steps import Reply, Request
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from tests.arena.lanes.doubles import Counted, Doing, Rows, call, lane, reply, request
 from tests.virtual_time import VirtualLoop, in_virtual_time, settle
@@ -77,6 +77,21 @@ def test_a_wait_beyond_the_time_is_not_waited_for(asked_s: float) -> None:
     assert isinstance(outcome, CallFailed)
     assert (outcome.kind, outcome.retry_after_s, took_s) == ("http_429", asked_s, 0.0)
     assert len(step.seen) == 1
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s", "attempts"), [(40.0, 0.0, 3), (0.0, 1_000.0, 6), (40.0, 1_000.0, 3)])
+def test_only_asking_and_pausing_take_from_the_time(asked_s: float, waited_s: float, attempts: int) -> None:
+    """However long an attempt waits for a slot, its minute or the budget: with 100 s for retries, 40 s each are 3 attempts."""
+
+    class Slow(Doing):
+        async def __call__(self, request: Request) -> Reply:
+            await asyncio.sleep(waited_s)
+            request.asked_s += asked_s  # as the end of a lane notes it
+            return await super().__call__(request)
+
+    step = Slow(otherwise=CallFailed("http_500", "no", retry_after_s=1.0))
+    tried(step, attempts=6, retry_time_s=100.0)
+    assert len(step.seen) == attempts
 
 
 @given(
