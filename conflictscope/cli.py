@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,7 @@ from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
 from conflictscope.pipeline import RunResult, Sweep, Viewer
 from conflictscope.rating import Ranking
-from conflictscope.redaction import redact
+from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
 from conflictscope.views.text import plain
@@ -82,6 +83,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our signs shows "?" instead of failing
+    know_secrets()
     try:
         app()
     except ConflictScopeError as error:
@@ -95,11 +97,19 @@ def main() -> NoReturn:
         sys.exit(141)
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            _crash()
         _err.print(plain(f"error: the output cannot be written: {error.strerror}"))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(2)
+    except Exception:  # noqa: BLE001 - whatever it is, it ends here
+        _crash()
     sys.exit(0)
+
+
+def _crash() -> NoReturn:
+    """End as Python does on a bug, with a traceback to send to whoever mends it, but for the keys in it."""
+    sys.stderr.write(redact(traceback.format_exc()))
+    sys.exit(1)
 
 
 def _version(wanted: bool) -> None:

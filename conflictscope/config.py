@@ -211,6 +211,11 @@ class ProviderConfig(Record):
             raise ValueError(
                 "a user or password in the address would be stored with the run: put keys in the environment"
             )
+        if url is not None and not {"?", "#"}.isdisjoint(url):
+            raise ValueError(
+                "an address ends before any '?' or '#': what stands there is sent to no service, and a key there would be "
+                "stored with the run: put keys in the environment"
+            )
         return url
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,9 @@ from benchmarks.worlds import write_sweep
 from conflictscope import pipeline, redaction
 from conflictscope.errors import InputError
 from conflictscope.redaction import MARK, know_secrets, redact, redact_bytes
-from tests.commands import conflictscope
-from tests.scripted import VERDICT, Answer, Asked, Service, serving
+from tests.commands import conflictscope, environment
+from tests.moody import KEYS, planted, play, rows, served
+from tests.scripted import VERDICT, Answer, Asked, Service, reply_body, serving
 
 
 @contextmanager
@@ -208,3 +211,127 @@ def test_a_key_is_in_no_output_of_any_command(service: Service, tmp_path: Path, 
     if case == "says it":
         done += [conflictscope(command, "bench", "--json", cwd=tmp_path) for command in ("status", "rank")]
     check_nothing_tells(service, tmp_path, AWKWARD, *(text for each in done for text in (each.stdout, each.stderr)))
+
+
+# -- a user's own agent, whose tool has a key of its own -----------------------------------------------------------------
+
+SERVICE_TOKEN = "token-CANARY-of-a-service"
+AGENTS = '''
+import os
+from pydantic_ai import Agent
+
+TOKEN = os.environ["MY_SERVICE_TOKEN"]
+settings = {"extra_headers": {"x-my-service": TOKEN}, "extra_body": {"my_service": TOKEN}}
+
+
+def as_it_is(word: str) -> str:
+    """The end of the conversation."""
+    return f"{word}, by {TOKEN}"
+
+
+helper = Agent(instructions="Ask the service.", model_settings=settings)
+around = Agent(output_type=as_it_is)
+
+
+@helper.tool_plain
+def look_up(word: str) -> str:
+    """Asks the service."""
+    if word == "fail":
+        raise RuntimeError(f"the service does not take {TOKEN}")
+    return f"the service took {TOKEN}"
+'''
+
+
+def calls_tool(asked: Asked, **arguments: str) -> Answer:
+    """A reply that calls the first tool that is offered."""
+    reply = reply_body(asked.path, asked.body | {"tool_choice": "required"}, json.dumps(arguments))
+    return Answer(body=json.dumps(reply).encode())
+
+
+@pytest.mark.parametrize(
+    ("agent", "word", "fails"),
+    [("helper", SERVICE_TOKEN, False), ("helper", "fail", True), ("around", "done", False)],
+    ids=["the tool says it", "the tool raises it", "the output is it"],
+)
+def test_the_key_of_a_tool_stays_with_the_tool(
+    service: Service, tmp_path: Path, agent: str, word: str, fails: bool
+) -> None:
+    """In its arguments, in its result, in its exception, in an output past the model: on disk, on screen, and at the judge."""
+
+    def answer(asked: Asked) -> Answer:
+        if asked.wants_verdict:
+            return Answer(text=json.dumps({**json.loads(VERDICT), "reasoning": f"it said {SERVICE_TOKEN}"}))
+        if "tools" in asked.body and asked.body["messages"][-1]["role"] != "tool":
+            return calls_tool(asked, word=word)
+        return Answer(text=f"the tool said {SERVICE_TOKEN}")
+
+    service.otherwise = answer
+    (tmp_path / "my_agents.py").write_text(AGENTS)
+    write_sweep(tmp_path, scenarios=2)
+    given = [*settings(service, MODELS[0]), f'targets=[{{agent="my_agents:{agent}", model="{MODELS[0]}"}}]']
+    options = [part for setting in given for part in ("--set", setting)]
+    tokens = keys(CANARY) | {"MY_SERVICE_TOKEN": SERVICE_TOKEN}
+    done = conflictscope("run", "sweep.toml", *options, "--json", cwd=tmp_path, keys=tokens, code=int(fails))
+    files = check_nothing_tells(service, tmp_path, CANARY, done.stdout, done.stderr)
+    assert MARK.encode() in files["run.db"]
+    assert json.loads(done.stdout)["status"]["failures"] == ({"agent": 2} if fails else {})
+    told = [json.dumps(asked.body) for asked in service.asked]
+    if agent == "helper":
+        sent = [asked for asked in service.asked if asked.body.get("my_service") == SERVICE_TOKEN]
+        assert sent, "where the agent itself sends it, it goes"
+        assert {asked.headers["x-my-service"] for asked in sent} == {SERVICE_TOKEN}
+    assert not any(
+        SERVICE_TOKEN in body for body, asked in zip(told, service.asked, strict=True) if asked.wants_verdict
+    )
+
+
+# -- batches, addresses, crashes -----------------------------------------------------------------------------------------
+
+
+async def test_a_batch_is_kept_without_the_key_that_it_was_sent_with(tmp_path: Path) -> None:
+    """Its handle, its requests and its replies: in no table."""
+    folder = planted(tmp_path, scenarios=3, targets=1)
+    async with served(folder) as planted_service:
+        given = [
+            'targets=[{model="openai:alpha"}]',
+            'user.model="openai:user"',
+            'judge={models=["openai:judge"], batch=true}',
+            f'providers.openai.base_url="{planted_service.url}/v1"',
+            "limits.batch_poll_s=0.05",
+        ]
+        with patch.dict(KEYS, {"OPENAI_API_KEY": CANARY}), knowing({}):
+            result = await play(folder, given)
+    assert result.snapshot.progress.done == 3
+    ((handle,),) = rows(folder, "SELECT handle FROM batches")
+    assert handle
+    for path in result.folder.path.iterdir():
+        assert b"CANARY" not in path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1/v1?key=", "http://127.0.0.1/v1#", "http://me:"])
+def test_a_key_in_an_address_is_refused_and_not_repeated(tmp_path: Path, address: str) -> None:
+    """It would be stored with the run: the message says what to do instead, and does not quote it."""
+    sweep = write_sweep(tmp_path, scenarios=2)
+    end = "@127.0.0.1/v1" if address == "http://me:" else ""
+    sweep.write_text(sweep.read_text() + f'\n[providers.planted]\nbase_url = "{address}{CANARY}{end}"\n')
+    done = conflictscope("run", "sweep.toml", cwd=tmp_path, code=2)
+    assert "put keys in the environment" in done.stderr
+    assert "CANARY" not in done.stdout + done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_traceback_tells_no_key(tmp_path: Path) -> None:
+    """A bug of ours ends the command with Python's traceback, less the keys."""
+    code = (
+        "import os\nfrom conflictscope import cli, pipeline\n"
+        "def load_sweep(*_, **__):\n    raise RuntimeError(f'a bug with {os.environ[\"OPENAI_API_KEY\"]}')\n"
+        "pipeline.load_sweep = load_sweep\ncli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "sweep.toml"],
+        cwd=tmp_path, env=environment() | keys(CANARY), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith(f"RuntimeError: a bug with {MARK}\n")
+    assert "CANARY" not in done.stdout + done.stderr

@@ -21,6 +21,7 @@ from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed, ConflictScopeError
 from conflictscope.outcome import Role
 from conflictscope.ports import Call, Lane
+from conflictscope.redaction import redact
 
 T = TypeVar("T", bound=BaseModel)
 _TEXT = ModelRequestParameters()
@@ -144,7 +145,7 @@ class AgentSpeaker:
             raise CallFailed("agent", f"expected an agent that answers in text, got a {type(output).__name__}")
         if not output.strip():
             raise CallFailed("empty", "no text in the agent's answer")
-        return output.strip()
+        return redact(output.strip())  # it may be a tool's word, which no lane has seen
 
     async def decide(self, utterance: Utterance, schema: type[T]) -> T:
         """The agent's final output, of the given shape."""
@@ -169,11 +170,11 @@ class AgentSpeaker:
         except ConflictScopeError:
             raise
         except ContentFilterError as error:
-            raise CallFailed("refused", str(error)) from error
+            raise CallFailed("refused", redact(str(error))) from error
         except Exception as error:  # a user's tool may raise anything; it fails this episode, not the sweep
             if isinstance(error, UnexpectedModelBehavior) and model.last_reply is not None:
                 check_finished(model.last_reply)
-            raise CallFailed("agent", f"{type(error).__name__}: {error}") from error
+            raise CallFailed("agent", redact(f"{type(error).__name__}: {error}")) from error
         check_finished(result.response)
         return result.output
 
