@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -24,11 +25,13 @@ def lean_client(sdk_client: type[httpx2.AsyncClient], connections: int, keep_ali
     return lean(limits=limits)
 
 
-def quick_post(post: Callable[..., Awaitable[Any]], reply_type: type[Any]) -> Callable[..., Awaitable[Any]]:
-    """An SDK client's `post` that has pydantic read replies of `reply_type`, in a tenth of the SDK's own time.
+def quicken(sdk_client: Any, reply_type: type[Any]) -> None:
+    """Take detours out of an SDK client of ours. reply_type: what it makes of a reply.
 
-    Where pydantic does not accept a reply (a stop reason that is newer than the SDK), the SDK's lenient way is gone after all.
+    Replies are read by pydantic, in a tenth of the SDK's own time; where pydantic does not accept one (a stop reason that is
+    newer than the SDK), the SDK's lenient way is gone after all. The URL of a path is put together once.
     """
+    post: Callable[..., Awaitable[Any]] = sdk_client.post
 
     async def quick(path: str, *, cast_to: Any, stream: bool = False, **given: Any) -> Any:
         if cast_to is not reply_type or stream:
@@ -40,7 +43,8 @@ def quick_post(post: Callable[..., Awaitable[Any]], reply_type: type[Any]) -> Ca
             said = response.json()
             return reply_type.construct(**said) if isinstance(said, dict) else said
 
-    return quick
+    sdk_client.post = quick
+    sdk_client._prepare_url = cache(sdk_client._prepare_url)
 
 
 class _Lean(httpx2.AsyncClient):
