@@ -36,7 +36,7 @@ from conflictscope.ports import Call
 from conflictscope.store import RunWriter
 
 CALLS = 3_000
-ROUNDS = 3
+ROUNDS = 5
 MAX_TOKENS = 1_000
 SYSTEM = "You are an assistant. " * 10
 QUESTION = "Which of the two would you do?\n" + "The office is closed, and the files are due. " * 40

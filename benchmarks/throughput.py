@@ -21,6 +21,7 @@ import resource
 import sqlite3
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _against_ideal(episodes: int, in_flight: int, median_s: float, p95_s: float)
         started, cpu = time.perf_counter(), time.process_time()
         result = asyncio.run(pipeline.run_sweep(sweep, Path(folder) / "runs"))
         wall, used = time.perf_counter() - started, time.process_time() - cpu
-        ideal = _replayed(sweep, result.folder.database, in_flight)
+        ideal = replayed(sweep, drawn_latencies(result.folder.database), in_flight)
     return {
         "episodes": result.snapshot.progress.done,
         "calls": result.snapshot.progress.total.calls,
@@ -85,13 +86,18 @@ def _against_ideal(episodes: int, in_flight: int, median_s: float, p95_s: float)
     }
 
 
-def _replayed(sweep: pipeline.Sweep, database: Path, in_flight: int) -> float:
-    """Seconds until the last episode ends where each takes exactly the latencies that its models drew."""
+def drawn_latencies(database: Path) -> dict[str, float]:
+    """Seconds that planted models in process took on purpose, by the scope of the calls."""
     drawn: dict[str, float] = {}
     with sqlite3.connect(database) as connection:
         for scope, reply in connection.execute("SELECT scope, reply FROM calls"):
             drawn[scope] = drawn.get(scope, 0.0) + json.loads(reply)["provider_details"]["latency_s"]
     connection.close()
+    return drawn
+
+
+def replayed(sweep: pipeline.Sweep, drawn: Mapping[str, float], in_flight: int) -> float:
+    """Seconds until the last episode ends where each takes exactly the latencies that its models drew, and nothing else time."""
     free_at = [0.0] * in_flight
     for spec in Plan(sweep.scenarios, sweep.groups, sweep.config.repeats, sweep.config.seed):
         needed = drawn[spec.key] + drawn.get(f"opening/{spec.scenario.id}", 0.0)

@@ -11,6 +11,7 @@ from conflictscope.arena.lanes import (
     known_price,
     lean_client,
     output_modes,
+    quick_post,
 )
 from conflictscope.arena.plan import EpisodeSpec, Plan
 from conflictscope.arena.runner import Cast, Runner, Stop
@@ -34,4 +35,5 @@ __all__ = [
     "known_price",
     "lean_client",
     "output_modes",
+    "quick_post",
 ]

@@ -11,7 +11,7 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
-from conflictscope.arena import lean_client
+from conflictscope.arena import lean_client, quick_post
 from conflictscope.config import PLANTED, ProviderConfig, SweepConfig, provider_section
 from conflictscope.errors import InputError
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
@@ -69,6 +69,8 @@ class Models:
         """A provider on the fast transport, with the SDK's own retries off; one that is on neither SDK as pydantic-ai has it."""
         import anthropic
         import openai
+        from anthropic.types.beta import BetaMessage
+        from openai.types.chat import ChatCompletion
 
         kind = infer_provider_class(name)
         base_url = section.base_url if section else None
@@ -76,9 +78,12 @@ class Models:
         client = provider.client
         know_secrets({}, *(getattr(client, attribute, None) for attribute in ("api_key", "auth_token")))
         if isinstance(client, openai.AsyncOpenAI):
-            return kind(openai_client=client.with_options(**self._fast(openai)))  # type: ignore[call-arg]
+            fast_openai = client.with_options(**self._fast(openai))
+            fast_openai.post = quick_post(fast_openai.post, ChatCompletion)  # type: ignore[method-assign, assignment]
+            return kind(openai_client=fast_openai)  # type: ignore[call-arg]
         if isinstance(client, anthropic.AsyncAnthropic):
             fast = client.with_options(**self._fast(anthropic), open_telemetry=False)
+            fast.post = quick_post(fast.post, BetaMessage)  # type: ignore[method-assign, assignment]
             return kind(anthropic_client=fast)  # type: ignore[call-arg]
         return provider
 

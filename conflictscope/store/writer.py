@@ -72,8 +72,8 @@ _Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | Episod
 class RunWriter:
     """The only writer of a run file; both the call journal of the lanes and the sink of the runner.
 
-    Rows are queued and committed in the order in which they came, as soon as there are COMMIT_ROWS or COMMIT_S has passed, so that an
-    outcome is never committed before the calls and the opening message that it rests on.
+    Rows are queued and committed in the order in which they came, as soon as there are COMMIT_ROWS or COMMIT_S has passed, so
+    that an outcome is never committed before the calls and the opening message that it rests on.
     """
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
@@ -335,8 +335,8 @@ class RunWriter:
 
     async def _commit(self, group: list[_Item]) -> None:
         moment = now()
-        calls: dict[int, dict[str, Any]] = {}
-        ends: list[dict[str, Any]] = []
+        calls: dict[int, tuple[Any, ...]] = {}
+        ends: list[tuple[Any, ...]] = []
         openings: list[tuple[str, str]] = []
         episodes: list[tuple[Any, ...]] = []
         judgements: list[tuple[Any, ...]] = []
@@ -346,14 +346,15 @@ class RunWriter:
         for item in group:
             match item:
                 case _Sent(number, call, at):
-                    calls[number] = _call_row(number, call, at)
+                    unended = CallEnd(CallState.SENT, at_risk_usd=call.reserved_usd)
+                    calls[number] = (*_sent_row(number, call, at), *_end_row(unended, None))
                 case _Ended(number, end):
                     ended, self._next_end = self._next_end, self._next_end + 1
-                    row = _end_row(number, end, ended)
+                    row = _end_row(end, ended)
                     if number in calls:
-                        calls[number].update(row)
+                        calls[number] = (*calls[number][: len(_SENT_COLUMNS)], *row)
                     else:
-                        ends.append(row)
+                        ends.append((*row, number))
                 case EpisodeRecord():
                     if item.outcome.group not in self._groups:
                         self._groups[item.outcome.group] = len(self._groups) + 1
@@ -416,47 +417,20 @@ _END_COLUMNS = (
     "reserved_usd",
     "latency_s",
 )
-_CALL_COLUMNS = (*_SENT_COLUMNS, *_END_COLUMNS)
-_INSERT_CALL = f"INSERT INTO calls ({', '.join(_CALL_COLUMNS)}) VALUES (:{', :'.join(_CALL_COLUMNS)})"
-_END_CALL = f"UPDATE calls SET {', '.join(f'{column} = :{column}' for column in _END_COLUMNS)} WHERE seq = :seq"
+_INSERT_CALL = f"INSERT INTO calls ({', '.join(_SENT_COLUMNS + _END_COLUMNS)}) VALUES (?{', ?' * 17})"
+_END_CALL = f"UPDATE calls SET {', '.join(f'{column} = ?' for column in _END_COLUMNS)} WHERE seq = ?"
 
 
-def _call_row(number: int, call: CallSent, at: str) -> dict[str, Any]:
-    return {
-        "seq": number,
-        "scope": call.scope,
-        "fingerprint": call.fingerprint,
-        "role": call.role.value,
-        "target": call.target,
-        "model": call.model,
-        "prompt": call.prompt,
-        "request": call.request,
-        "created_at": at,
-        "state": CallState.SENT.value,
-        "ended": None,
-        "reply": None,
-        "failure": None,
-        "input_tokens": 0,
-        "output_tokens": 0,
-        "cost_usd": None,
-        "reserved_usd": call.reserved_usd,
-        "latency_s": 0.0,
-    }
+def _sent_row(number: int, call: CallSent, at: str) -> tuple[Any, ...]:
+    """The values of _SENT_COLUMNS."""
+    role, model = call.role.value, call.model
+    return number, call.scope, call.fingerprint, role, call.target, model, call.prompt, call.request, at
 
 
-def _end_row(number: int, end: CallEnd, ended: int) -> dict[str, Any]:
-    return {
-        "seq": number,
-        "state": end.state.value,
-        "ended": ended,
-        "reply": end.reply,
-        "failure": end.failure,
-        "input_tokens": end.input_tokens,
-        "output_tokens": end.output_tokens,
-        "cost_usd": end.cost_usd,
-        "reserved_usd": end.at_risk_usd,
-        "latency_s": end.latency_s,
-    }
+def _end_row(end: CallEnd, ended: int | None) -> tuple[Any, ...]:
+    """The values of _END_COLUMNS."""
+    tokens = end.input_tokens, end.output_tokens
+    return end.state.value, ended, end.reply, end.failure, *tokens, end.cost_usd, end.at_risk_usd, end.latency_s
 
 
 def _episode_row(record: EpisodeRecord, seq: int, group_id: int, moment: str) -> tuple[Any, ...]:

@@ -276,15 +276,14 @@ def _spent(progress: Progress) -> str:
 
 def _usage_table(progress: Progress) -> Table:
     """Calls, tokens and dollars by role, target and lane."""
-    table = Table(box=None, padding=(0, 2), pad_edge=False, header_style="bold")
-    for name in ("role", "target", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("calls", "failed", "tokens in", "tokens out", "spent"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    table.add_column("calls of", no_wrap=True, overflow="ellipsis")
+    table.add_column("through", no_wrap=True, overflow="ellipsis")
+    for name in ("calls", "lost", "tokens in", "out", "spent"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     for purpose, usage in sorted(progress.usage.items(), key=lambda item: str(item[0])):
         table.add_row(
-            plain(purpose.role),
-            plain(purpose.target or "(all)"),
+            plain(f"{purpose.role} for {purpose.target or 'all'}"),
             plain(purpose.model),
             f"{usage.calls:,}",
             f"{usage.failed + usage.abandoned:,}",

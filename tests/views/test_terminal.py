@@ -162,8 +162,8 @@ def test_status_tells_what_became_of_calls_and_dollars() -> None:
         "calls 1,227 answered, 5 failed, 2 abandoned, 3 in flight",
         "spent $3.0000 of $10.00 ($0.5000 of it set aside for calls whose end was not seen), $0.2500 reserved",
         ", about $9.0000 for the rest",
-        "judge (all) openai:m 234 0 0 0 $1.0000",
-        "target alpha openai:m 1,000 7 10,000 2,000 $2.0000",
+        "judge for all openai:m 234 0 0 0 $1.0000",
+        "target for alpha openai:m 1,000 7 10,000 2,000 $2.0000",
     ):
         assert part in text
 

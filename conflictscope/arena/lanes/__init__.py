@@ -16,7 +16,7 @@ transport    the HTTP client under the SDKs
 from conflictscope.arena.lanes.budget import Budget, FlatPrice, Price, known_price
 from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
 from conflictscope.arena.lanes.throttle import RateLimit
-from conflictscope.arena.lanes.transport import lean_client
+from conflictscope.arena.lanes.transport import lean_client, quick_post
 
 __all__ = [
     "Budget",
@@ -28,4 +28,5 @@ __all__ = [
     "known_price",
     "lean_client",
     "output_modes",
+    "quick_post",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from typing import Any
 
@@ -11,7 +10,7 @@ from pydantic import TypeAdapter
 from pydantic_ai.messages import ModelMessage, ModelMessagesTypeAdapter, ModelResponse
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from conflictscope.arena.lanes.steps import Reply, Request, Step
 from conflictscope.errors import CallFailed
@@ -119,5 +118,5 @@ def encode(call: Call) -> bytes:
     messages = ModelMessagesTypeAdapter.dump_json(call.messages, exclude=_EXCLUDED, exclude_none=True)
     parameters = _PARAMETERS.dump_json(call.parameters, exclude_defaults=True)
     plain = {key: value for key, value in call.settings.items() if key not in _SECRET_SETTINGS}
-    settings = json.dumps(plain, sort_keys=True, default=lambda value: type(value).__name__).encode()
+    settings = to_json(dict(sorted(plain.items())), fallback=lambda value: type(value).__name__)
     return b'{"messages":%b,"parameters":%b,"settings":%b}' % (messages, parameters, settings)
