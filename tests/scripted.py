@@ -21,15 +21,29 @@ INPUT_TOKENS, OUTPUT_TOKENS = 100, 10
 class Answer:
     """What a request gets: a status with headers, and a body.
 
-    text: what the model says, in the protocol and the shape in which it was asked. body: these bytes in its place. wire: `cut`
-    closes the connection in the middle of the body, `close` and `reset` before any answer, `hang` never answers.
+    text: what the model says, in the protocol and the shape in which it was asked: where a tool must be called, as its
+    arguments. In its place, words: as text, whatever was asked for; arguments: of a call of the tool that was offered (of
+    "unasked" where none was). thinking: before anything else. end: how the reply ends.
+    body: these bytes in place of all that. wire: `cut` closes the connection in the middle of the body, `close` and `reset`
+    before any answer, `hang` never answers.
     """
 
     status: int = 200
-    text: str = VERDICT
+    text: str | None = VERDICT
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     wire: Literal["whole", "cut", "close", "reset", "hang"] = "whole"
+    words: str | None = None
+    arguments: Any = None
+    thinking: str | None = None
+    end: Literal["stop", "length", "filter", "refusal"] = "stop"
+
+    def said(self, body: Mapping[str, Any]) -> tuple[str | None, Any]:
+        """The text and the arguments of the reply to a request."""
+        if self.text is None:
+            return self.words, self.arguments
+        forced = body.get("tools") and body.get("tool_choice") not in (None, "auto", {"type": "auto"})
+        return (None, self.text) if forced else (self.text, None)
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer.status != 200:
             payload = json.dumps(error_body(self.path, answer)).encode()
         else:
-            reply = reply_body(self.path, body, answer.text)
+            reply = reply_body(self.path, body, answer)
             payload = (_events(reply) if streamed else json.dumps(reply)).encode()
         self.send_response(answer.status)
         headers = {"content-type": "text/event-stream" if streamed else "application/json", **answer.headers}
@@ -166,62 +180,73 @@ def error_body(path: str, answer: Answer) -> dict[str, Any]:
     return {"error": {"message": message, "type": "some_error", "param": None, "code": None}}
 
 
-def reply_body(path: str, body: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """A reply as the service of this path sends it; where a tool must be called, a call with `text` for its arguments."""
-    model = body["model"]
-    forced = body.get("tools") and body.get("tool_choice") not in (None, "auto", {"type": "auto"})
-    if path.endswith("/chat/completions"):
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        if forced:
-            function = {"name": body["tools"][0]["function"]["name"], "arguments": text}
-            message = {
-                "role": "assistant",
-                "content": None,
-                "tool_calls": [{"id": "t", "type": "function", "function": function}],
-            }
-        usage = {
-            "prompt_tokens": INPUT_TOKENS,
-            "completion_tokens": OUTPUT_TOKENS,
-            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
-        }
-        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if forced else "stop"}
-        return {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 1,
-            "model": model,
-            "choices": [choice],
-            "usage": usage,
-        }
-    if path.endswith("/responses"):
-        content = [{"type": "output_text", "text": text, "annotations": []}]
-        item: dict[str, Any] = {
-            "type": "message",
-            "id": "m",
-            "role": "assistant",
-            "status": "completed",
-            "content": content,
-        }
-        if forced:
-            item = {
-                "type": "function_call",
-                "id": "f",
-                "call_id": "t",
-                "name": body["tools"][0]["name"],
-                "arguments": text,
-                "status": "completed",
-            }
-        usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS, "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
-                 "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}  # fmt: skip
-        return {"id": "r", "object": "response", "created_at": 1, "model": model, "output": [item], "status": "completed",
-                "usage": usage, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}  # fmt: skip
-    assert path.partition("?")[0].endswith("/messages"), path
-    block: dict[str, Any] = {"type": "text", "text": text}
-    if forced:
-        block = {"type": "tool_use", "id": "t", "name": body["tools"][0]["name"], "input": json.loads(text)}
+def reply_body(path: str, body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """A reply as the service of this path sends it."""
+    endpoint = path.partition("?")[0].rpartition("/")[2]
+    return {"completions": _chat_completion, "responses": _response, "messages": _message}[endpoint](body, answer)
+
+
+def _chat_completion(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    text, arguments = answer.said(body)
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    end = {"length": "length", "filter": "content_filter"}.get(answer.end, "stop")
+    if answer.thinking is not None:
+        message["reasoning_content"] = answer.thinking
+    if answer.end == "refusal":
+        message |= {"content": None, "refusal": "I won't."}
+    if arguments is not None:
+        name = body["tools"][0]["function"]["name"] if body.get("tools") else "unasked"
+        function = {"name": name, "arguments": _as_text(arguments)}
+        message["tool_calls"] = [{"id": "call_1", "type": "function", "function": function}]
+        end = "tool_calls" if end == "stop" else end
+    usage = {
+        "prompt_tokens": INPUT_TOKENS,
+        "completion_tokens": OUTPUT_TOKENS,
+        "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+    }
+    return {"id": "c", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage,
+            "choices": [{"index": 0, "message": message, "finish_reason": end}]}  # fmt: skip
+
+
+def _response(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    text, arguments = answer.said(body)
+    output: list[dict[str, Any]] = []
+    if answer.thinking is not None:
+        summary = [{"type": "summary_text", "text": answer.thinking}]
+        output.append({"type": "reasoning", "id": "rs_1", "summary": summary})
+    if text is not None or answer.end == "refusal":
+        said = {"type": "output_text", "text": text, "annotations": []}
+        content = {"type": "refusal", "refusal": "I won't."} if answer.end == "refusal" else said
+        message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+        output.append({**message, "content": [content]})
+    if arguments is not None:
+        name = body["tools"][0]["name"] if body.get("tools") else "unasked"
+        call = {"name": name, "arguments": _as_text(arguments), "call_id": "call_1"}
+        output.append({"type": "function_call", "id": "fc_1", "status": "completed", **call})
+    reason = {"length": "max_output_tokens", "filter": "content_filter"}.get(answer.end)
+    usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS, "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+             "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}  # fmt: skip
+    return {"id": "r", "object": "response", "created_at": 1, "model": body["model"], "output": output, "usage": usage,
+            "status": "incomplete" if reason else "completed", "incomplete_details": {"reason": reason} if reason else None,
+            "parallel_tool_calls": True, "tool_choice": "auto", "tools": []}  # fmt: skip
+
+
+def _message(body: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    text, arguments = answer.said(body)
+    content: list[dict[str, Any]] = []
+    end = {"length": "max_tokens", "filter": "refusal", "refusal": "refusal"}.get(answer.end, "end_turn")
+    if answer.thinking is not None:
+        content.append({"type": "thinking", "thinking": answer.thinking, "signature": "s"})
+    if text is not None:
+        content.append({"type": "text", "text": text})
+    if arguments is not None:
+        name = body["tools"][0]["name"] if body.get("tools") else "unasked"
+        given = json.loads(arguments) if isinstance(arguments, str) else arguments
+        content.append({"type": "tool_use", "id": "call_1", "name": name, "input": given})
+        end = "tool_use" if end == "end_turn" else end
     usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
-    return {"id": "m", "type": "message", "role": "assistant", "model": model, "usage": usage, "content": [block],
-            "stop_reason": "tool_use" if forced else "end_turn", "stop_sequence": None}  # fmt: skip
+    return {"id": "m", "type": "message", "role": "assistant", "model": body["model"], "usage": usage,
+            "content": content, "stop_reason": end, "stop_sequence": None}  # fmt: skip
 
 
 def _events(message: Mapping[str, Any]) -> str:
@@ -240,3 +265,7 @@ def _events(message: Mapping[str, Any]) -> str:
         {"type": "message_stop"},
     ]
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+
+
+def _as_text(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)

@@ -18,7 +18,7 @@ from conflictscope.errors import InputError
 from conflictscope.redaction import MARK, know_secrets, redact, redact_bytes
 from tests.commands import conflictscope, environment
 from tests.moody import KEYS, planted, play, rows, served
-from tests.scripted import VERDICT, Answer, Asked, Service, reply_body, serving
+from tests.scripted import VERDICT, Answer, Asked, Service, serving
 
 
 @contextmanager
@@ -242,12 +242,6 @@ def look_up(word: str) -> str:
 '''
 
 
-def calls_tool(asked: Asked, **arguments: str) -> Answer:
-    """A reply that calls the first tool that is offered."""
-    reply = reply_body(asked.path, asked.body | {"tool_choice": "required"}, json.dumps(arguments))
-    return Answer(body=json.dumps(reply).encode())
-
-
 @pytest.mark.parametrize(
     ("agent", "word", "fails"),
     [("helper", SERVICE_TOKEN, False), ("helper", "fail", True), ("around", "done", False)],
@@ -262,7 +256,7 @@ def test_the_key_of_a_tool_stays_with_the_tool(
         if asked.wants_verdict:
             return Answer(text=json.dumps({**json.loads(VERDICT), "reasoning": f"it said {SERVICE_TOKEN}"}))
         if "tools" in asked.body and asked.body["messages"][-1]["role"] != "tool":
-            return calls_tool(asked, word=word)
+            return Answer(text=None, arguments={"word": word})
         return Answer(text=f"the tool said {SERVICE_TOKEN}")
 
     service.otherwise = answer

@@ -20,20 +20,31 @@ from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed
 from conflictscope.outcome import Role
 from conflictscope.ports import OutputMode
-from tests.agents.scripted import Answer, Service, scripted
 from tests.arena.lanes.doubles import ONE_TRY, Rows
+from tests.scripted import VERDICT, Answer, Service, serving
 
-FIELDS = {"reasoning": "so", "resolved": True, "action": "action_1", "strength": 6}
-VERDICT = json.dumps(FIELDS)
+FIELDS = json.loads(VERDICT)
 MODES: tuple[OutputMode, ...] = ("native", "tool", "prompted")
 PROTOCOLS = ("chat", "responses", "messages")
 
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    """A fresh server that says VERDICT until its script is changed."""
-    with scripted(Answer(VERDICT)) as running:
+    """A fresh service that says VERDICT until its script is changed."""
+    with serving() as running:
+        script(running, says(VERDICT))
         yield running
+
+
+def says(words: str | None = None, **more: Any) -> Answer:
+    """A reply of these words, in whatever shape it was asked for; nobody closes the clients here, so the service does."""
+    return Answer(text=None, words=words, headers={"connection": "close"}, **more)
+
+
+def script(service: Service, *answers: Answer) -> None:
+    """Let the service give these answers in turn, and the last one for ever."""
+    service.answers.extend(answers[:-1])
+    service.otherwise = lambda asked: answers[-1]
 
 
 def model_at(service: Service, protocol: str, name: str | None = None) -> Model:
@@ -59,26 +70,26 @@ UTTERANCE = Utterance("k", "alpha", Role.JUDGE, "judge@1:0", "You are the judge.
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
-        (Answer('{"reasoning": "it', end="length"), "truncated"),
-        (Answer(thinking="Let me see", end="length"), "truncated"),
-        (Answer(arguments={}, end="length"), "truncated"),
-        (Answer(end="length"), "truncated"),
-        (Answer(""), "empty"),
-        (Answer(thinking="Let me see"), "empty"),
-        (Answer(end="refusal"), "refused"),
-        (Answer(end="filter"), "refused"),
-        (Answer("I was going to", end="filter"), "refused"),
+        (says('{"reasoning": "it', end="length"), "truncated"),
+        (says(thinking="Let me see", end="length"), "truncated"),
+        (says(arguments={}, end="length"), "truncated"),
+        (says(end="length"), "truncated"),
+        (says(""), "empty"),
+        (says(thinking="Let me see"), "empty"),
+        (says(end="refusal"), "refused"),
+        (says(end="filter"), "refused"),
+        (says("I was going to", end="filter"), "refused"),
     ],
 )
 async def test_cut_empty_and_refused_replies_are_told_apart(
     service: Service, protocol: str, mode: OutputMode | None, answer: Answer, kind: str
 ) -> None:
     """In every protocol, for text (no mode) as for each kind of typed output, and without a second request."""
-    service.answers = [answer]
+    script(service, answer)
     speaker = speaker_at(model_at(service, protocol), mode)
     with pytest.raises(CallFailed) as caught:
         await (speaker.say(UTTERANCE) if mode is None else speaker.decide(UTTERANCE, JudgeReply))
-    assert (caught.value.kind, len(service.seen)) == (kind, 1)
+    assert (caught.value.kind, len(service.asked)) == (kind, 1)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -86,34 +97,34 @@ async def test_cut_empty_and_refused_replies_are_told_apart(
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(VERDICT),
-        Answer(f"My verdict:\n```json\n{VERDICT}\n```", thinking="hm"),
-        Answer(arguments=FIELDS),
-        Answer("I record it.", arguments=FIELDS, thinking="hm"),
+        says(VERDICT),
+        says(f"My verdict:\n```json\n{VERDICT}\n```", thinking="hm"),
+        says(arguments=FIELDS),
+        says("I record it.", arguments=FIELDS, thinking="hm"),
     ],
 )
 async def test_a_verdict_is_read_wherever_it_stands(
     service: Service, protocol: str, mode: OutputMode, answer: Answer
 ) -> None:
     """Text where a tool was asked for, a call where native JSON was: one request is enough."""
-    service.answers = [answer]
+    script(service, answer)
     verdict = await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
-    assert (verdict.action, len(service.seen)) == ("action_1", 1)
+    assert (verdict.action, len(service.asked)) == ("action_1", 1)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "bad", [Answer("Action 1.", thinking="hm"), Answer(arguments=FIELDS | {"strength": 9}), Answer("So:", arguments={})]
+    "bad", [says("Action 1.", thinking="hm"), says(arguments=FIELDS | {"strength": 9}), says("So:", arguments={})]
 )
 async def test_the_second_request_is_a_conversation_that_the_service_takes(
     service: Service, protocol: str, mode: OutputMode, bad: Answer
 ) -> None:
     """It says what was wrong; every tool call in it has its tool and its result; and a second bad reply is the end."""
-    service.answers = [bad, Answer(VERDICT)]
+    script(service, bad, says(VERDICT))
     speaker = speaker_at(model_at(service, protocol), mode)
     assert (await speaker.decide(UTTERANCE, JudgeReply)).strength == 6
-    first, second = (request.body for request in service.seen)
+    first, second = (request.body for request in service.asked)
     assert bool(second.get("tools")) == (mode == "tool")
     called, answered = _calls_and_results(second)
     assert called == answered == (["call_1"] if mode == "tool" and bad.arguments is not None else [])
@@ -122,10 +133,10 @@ async def test_the_second_request_is_a_conversation_that_the_service_takes(
     assert "does not have the required shape" not in json.dumps(first)
     if bad.arguments:
         assert "got 9" in told
-    service.answers = [bad]
+    script(service, bad)
     with pytest.raises(CallFailed, match="unparsed: no valid JudgeReply in two replies"):
         await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
-    assert len(service.seen) == 4
+    assert len(service.asked) == 4
 
 
 def _calls_and_results(body: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -148,9 +159,9 @@ async def test_the_schema_on_the_wire_is_one_that_strict_modes_take(
     service: Service, protocol: str, mode: OutputMode
 ) -> None:
     """All fields required, nothing else allowed, no keyword that a service refuses; and one tool, that must be called."""
-    service.answers = [Answer(VERDICT)]
+    script(service, says(VERDICT))
     await speaker_at(model_at(service, protocol), mode).decide(UTTERANCE, JudgeReply)
-    body = service.seen[0].body
+    body = service.asked[0].body
     schemas = list(_schemas(body))
     assert len(schemas) == 1
     schema = schemas[0]
@@ -194,7 +205,7 @@ async def test_settings_reach_the_service_in_its_own_words(
         max_tokens=2048, seed=3, temperature=None if thinks else 0.5, thinking="low" if thinks else None
     )
     await speaker_at(model_at(service, protocol, name), settings=settings).say(UTTERANCE)
-    body = service.seen[0].body
+    body = service.asked[0].body
     known = (
         "max_tokens",
         "max_completion_tokens",
@@ -211,4 +222,4 @@ async def test_a_long_reply_is_streamed_where_the_sdk_insists(service: Service) 
     """A bound beyond what Anthropic's SDK waits for in one piece changes nothing in what is read."""
     speaker = speaker_at(model_at(service, "messages"), "prompted", RoleSettings(max_tokens=32_000))
     assert (await speaker.decide(UTTERANCE, JudgeReply)).action == "action_1"
-    assert service.seen[0].body["stream"] is True
+    assert service.asked[0].body["stream"] is True

@@ -201,7 +201,7 @@ async def test_of_a_long_body_the_beginning_is_told(service: Service, wire: Wire
 async def test_a_body_that_ends_too_early_is_malformed(service: Service, wire: Wire, model: str, share: float) -> None:
     """A part of a reply, well delivered, is not a reply; the service may bill it, so what was reserved is at risk."""
     path = {"openai-chat": "/v1/chat/completions", "openai-responses": "/v1/responses"}.get(model.split(":")[0])
-    whole = json.dumps(reply_body(path or "/v1/messages", {"model": "m"}, "good morning")).encode()
+    whole = json.dumps(reply_body(path or "/v1/messages", {"model": "m"}, Answer(text="good morning"))).encode()
     service.otherwise = lambda asked: Answer(body=whole[: int(len(whole) * share)])
     assert (await wire.fails(model, attempts=2)).kind == "malformed"
     assert [row.end.at_risk_usd for row in wire.journal.rows] == [row.sent.reserved_usd for row in wire.journal.rows]
@@ -276,7 +276,7 @@ async def test_a_stream_that_stops_before_its_end_is_no_reply(service: Service, 
 
 
 def _stream(text: str) -> list[dict[str, Any]]:
-    message = reply_body("/v1/messages", {"model": "m"}, text)
+    message = reply_body("/v1/messages", {"model": "m"}, Answer(text=text))
     return [
         {"type": "message_start", "message": {**message, "content": [], "stop_reason": None}},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
