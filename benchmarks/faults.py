@@ -83,7 +83,7 @@ def play(folder: Path, episodes: int, faults: Mapping[str, float], kills: Sequen
         calls = Counter(dict(database.execute("SELECT state, count(*) FROM calls GROUP BY state").fetchall()))
         failed = database.execute("SELECT failure FROM episodes WHERE failure IS NOT NULL").fetchall()
         [(twice,)] = database.execute(
-            """SELECT count(*) FROM (SELECT 1 FROM calls WHERE state = 'committed'
+            """SELECT count(*) FROM (SELECT 1 FROM calls WHERE state = 'committed' AND fingerprint != ''
                GROUP BY scope, fingerprint HAVING count(*) > 1)"""
         ).fetchall()
     return Finished(

@@ -290,10 +290,6 @@ class SweepConfig(Record):
         targets = [target.lane for target in self.targets if target.batch]
         return list(dict.fromkeys([*targets, *(self.judges() if self.judge and self.judge.batch else ())]))
 
-    def provider(self, name: str) -> ProviderConfig | None:
-        """The section for a provider; `openai-chat` and `openai-responses` are the provider `openai`."""
-        return self.providers.get(provider_section(name))
-
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed: all but limits, rates, prices, name, and what goes in batches."""
         identity = self.model_dump(
@@ -311,13 +307,23 @@ class SweepConfig(Record):
         return {
             **identity,
             "seeds": [str(role.seed) for role in roles if role],  # true and 1 are equal to Python, and not to us
-            "base_url": {name: section.base_url for name, section in self.providers.items()},
+            "base_url": {
+                name: section.base_url for name, section in self.providers.items() if section.base_url is not None
+            },
         }
 
 
 def provider_section(provider: str) -> str:
-    """The name of the sweep file's section for a provider as pydantic-ai names it."""
-    return "openai" if provider in ("openai-chat", "openai-responses") else provider
+    """The name of the sweep file's section for a provider as pydantic-ai names it: protocols of one service share one."""
+    for protocol in ("-chat", "-responses"):
+        if provider.removesuffix(protocol) in ("openai", "azure", "gateway/openai"):
+            return provider.removesuffix(protocol)
+    return provider
+
+
+def lane_section(lane: str, system: str) -> str:
+    """The section for a lane. system: the provider of its model as the model itself says, for an agent that brings its own."""
+    return provider_section(system if lane.startswith("agent:") else lane.partition(":")[0])
 
 
 def parse_sweep(document: Document, overrides: Sequence[str] = ()) -> SweepConfig:

@@ -201,7 +201,10 @@ class Journal(Protocol):
         ...
 
     async def sent(self, call: CallSent) -> int:
-        """Queue a row for a request that is about to go out; returns its number. Waits where the disk is behind."""
+        """Queue a row for a request that is about to go out; returns its number.
+
+        Waits until the row is safe where the request costs money, else only where the disk is behind.
+        """
         ...
 
     def ended(self, number: int, end: CallEnd) -> None:

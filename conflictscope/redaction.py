@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
-_SHORTEST = 8  # anything shorter would take ordinary words out of texts
+# What is shorter, or is a word, would take ordinary words out of texts.
+_SHORTEST = 8
+_WORD = re.compile(r"[^\W\d_]{1,15}")
 MARK = "[redacted]"
 
 _secrets: list[str] = []
@@ -26,7 +28,12 @@ def know_secrets(environment: Mapping[str, str] | None = None, *more: str | None
     found += [secret for secret in more if secret is not None]
     for secret in found:
         stripped = secret.strip()
-        if len(stripped) >= _SHORTEST and stripped not in _secrets and not os.path.exists(stripped):  # a file with keys
+        if (
+            len(stripped) >= _SHORTEST
+            and not _WORD.fullmatch(stripped)
+            and stripped not in _secrets
+            and not os.path.exists(stripped)
+        ):  # a file with keys
             _secrets.extend(form for form in _forms(stripped) if form not in _secrets)
     _secrets.sort(key=len, reverse=True)  # a key that holds another goes first, whole
     _secrets_bytes[:] = [secret.encode(errors="surrogateescape") for secret in _secrets]

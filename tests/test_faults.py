@@ -98,9 +98,9 @@ def check(result: pipeline.RunResult) -> None:
             """SELECT count(*) FROM episodes WHERE (verdict IN ('target_failed', 'judge_failed', 'user_failed'))
                != (failure IS NOT NULL)"""
         ).fetchone()
-        # A resumed run never pays twice for a reply.
+        # A resumed run never pays twice for a reply, but for one that its episode failed by.
         twice = connection.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM calls WHERE reply IS NOT NULL GROUP BY scope, fingerprint HAVING count(*) > 1)"
+            "SELECT count(*) FROM (SELECT 1 FROM calls WHERE reply IS NOT NULL AND fingerprint != '' GROUP BY scope, fingerprint HAVING count(*) > 1)"
         ).fetchone()
     connection.close()
     assert set(stored.values()) <= {1}

@@ -11,7 +11,7 @@ from conflictscope.outcome import Message, Role
 from conflictscope.ports import Lane, Turn
 from conflictscope.scenario import Scenario
 
-SCOPE = "preflight"
+_ENOUGH_TOKENS = 1024
 # The model was reached, and did its work; what it made of this question says nothing about the study.
 _REACHED = {"truncated", "empty", "refused"}
 _SEED = 1
@@ -34,10 +34,12 @@ _CONVERSATION = (
 )
 
 
-async def probe_text(lane: Lane, role: Role, settings: RoleSettings) -> None:
+async def probe_text(lane: Lane, role: Role, settings: RoleSettings, scope: str) -> None:
     """Ask for a word. Raises CallFailed where the model cannot be reached."""
+    if not settings.thinking:  # a budget of thinking needs the room that it was given
+        settings = settings.model_copy(update={"max_tokens": min(settings.max_tokens, _ENOUGH_TOKENS)})
     prompt = load_prompt("preflight")
-    utterance = Utterance(SCOPE, None, role, prompt.version, prompt.instructions(), [prompt.message()], _SEED)
+    utterance = Utterance(scope, None, role, prompt.version, prompt.instructions(), [prompt.message()], _SEED)
     try:
         await LeanSpeaker(lane, settings).say(utterance)
     except CallFailed as failure:
@@ -45,7 +47,7 @@ async def probe_text(lane: Lane, role: Role, settings: RoleSettings) -> None:
             raise
 
 
-async def probe_verdict(lane: Lane, settings: RoleSettings) -> None:
+async def probe_verdict(lane: Lane, settings: RoleSettings, scope: str) -> None:
     """Ask for a verdict on a small conversation, as the judge is asked. Raises CallFailed where none can be read."""
-    judge = ModelJudge(LeanSpeaker(lane, settings), SCOPE)
-    await judge.judge(Turn(SCOPE, None, _SEED, _SAMPLE, _CONVERSATION, "a"))
+    judge = ModelJudge(LeanSpeaker(lane, settings), lane.model.model_name)
+    await judge.judge(Turn(scope, None, _SEED, _SAMPLE, _CONVERSATION, "a"))

@@ -14,10 +14,10 @@ from pydantic_ai.models import Model
 
 from conflictscope import agents
 from conflictscope.arena import Budget, Cast, FlatPrice, ModelLane, Policy, Price, RateLimit, known_price
-from conflictscope.config import PriceConfig, SpeakerConfig, SweepConfig, provider_section
+from conflictscope.config import PriceConfig, SpeakerConfig, SweepConfig, lane_section
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode
-from conflictscope.pipeline.models import Models
+from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import Journal, SentBatch
 
@@ -44,7 +44,7 @@ class Lanes:
         """The lane to a model by its pydantic-ai name."""
         if name not in self._lanes:
             model = self._models[name]
-            rate = self._rates.get(provider_section(model.system))
+            rate = self._rates.get(lane_section(name, model.system))
             self._lanes[name] = ModelLane(
                 model,
                 self._journal,
@@ -97,8 +97,9 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
             if own is None:
                 raise InputError(f'the agent {speaker.agent!r} has no model of its own: add `model = "provider:name"`')
             models[speaker.lane] = own if isinstance(own, Model) else make.make(own)
-    used = {provider_section(model.system) for model in models.values()}
-    unused = sorted(config.providers.keys() - used - {name.partition(":")[0] for name in models})
+            turn_retries_off(getattr(models[speaker.lane], "client", None))
+    used = {lane_section(name, model.system) for name, model in models.items()}
+    unused = sorted(config.providers.keys() - used)
     if unused:
         raise InputError(
             f"providers.{unused[0]}: no model of the sweep is from there (they are from {', '.join(sorted(used))})"

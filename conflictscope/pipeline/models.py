@@ -85,6 +85,7 @@ class Models:
             fast = client.with_options(**self._fast(anthropic), open_telemetry=False)
             quicken(fast, BetaMessage)
             return kind(anthropic_client=fast)  # type: ignore[call-arg]
+        turn_retries_off(client)
         return provider
 
     def _fast(self, sdk: Any) -> dict[str, Any]:
@@ -98,6 +99,12 @@ class Models:
         client = lean_client(sdk.DefaultAioHttpClient, most, _KEEP_ALIVE_S)
         self._clients.append(client)
         return client
+
+
+def turn_retries_off(client: Any) -> None:
+    """Leave retries to the lane: an SDK's own would be neither counted nor paid for."""
+    if hasattr(client, "max_retries"):
+        client.max_retries = 0
 
 
 def allow_open_files(sockets: int) -> None:

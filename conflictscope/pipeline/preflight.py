@@ -21,23 +21,26 @@ _WRONG_WAY = {"http_400", "http_422", "setup", "unparsed", "empty", "malformed"}
 log = structlog.get_logger()
 
 
-async def preflight(config: SweepConfig, lanes: Lanes, writer: RunWriter, tell: Callable[[str], None]) -> None:
+async def preflight(
+    config: SweepConfig, lanes: Lanes, writer: RunWriter, session: int, tell: Callable[[str], None]
+) -> None:
     """Ask each model that is not planted here one small question, and keep how the judge is asked for verdicts.
 
-    What was answered in a former session is not asked again. Raises InputError that tells of every model that failed,
+    Each session asks anew, for a key may have been revoked meanwhile. Raises InputError that tells of every model that failed,
     LimitReached where the budget does not even reach for this.
     """
     known = await writer.output_modes()
     checks = {}
+    scope = f"preflight/{session}"
     for name, role, settings in _uses(config):
         lane = lanes.to(name)
         if lane.model.system == "planted":
             continue
         if role is Role.JUDGE:
             lane.output_mode = known.get(name, lane.output_mode)
-            checks[name, settings] = _find_output_mode(name, lane, settings, writer)
+            checks[name, settings] = _find_output_mode(name, lane, settings, writer, scope)
         elif (name, settings) not in checks:
-            checks[name, settings] = agents.probe_text(lane, role, settings)
+            checks[name, settings] = agents.probe_text(lane, role, settings, scope)
     if not checks:
         return
     names = list(dict.fromkeys(name for name, _ in checks))
@@ -69,14 +72,14 @@ def _settings(section: RoleSettings) -> RoleSettings:
     return RoleSettings(**{name: getattr(section, name) for name in RoleSettings.model_fields})
 
 
-async def _find_output_mode(name: str, lane: ModelLane, settings: RoleSettings, writer: RunWriter) -> None:
+async def _find_output_mode(name: str, lane: ModelLane, settings: RoleSettings, writer: RunWriter, scope: str) -> None:
     """Find the best way to ask this model for a verdict that it takes, beginning with what was found before."""
     promised = output_modes(lane.model)
     ways = [lane.output_mode, *(mode for mode in promised if mode != lane.output_mode)]
     for mode in ways:
         lane.output_mode = mode
         try:
-            await agents.probe_verdict(lane, settings)
+            await agents.probe_verdict(lane, settings, scope)
         except CallFailed as failure:
             if failure.kind not in _WRONG_WAY or mode == ways[-1]:
                 raise

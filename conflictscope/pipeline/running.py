@@ -106,7 +106,8 @@ async def run_sweep(
                 lanes.resume(await writer.sent_batches())
                 try:
                     with _stopped_by_time(stop, limits.time_s):
-                        await _unless_stopped(stop, preflight(sweep.config, lanes, writer, tell))
+                        if await reader.episodes() < len(plan):
+                            await _unless_stopped(stop, preflight(sweep.config, lanes, writer, session, tell))
                         if not stop.asked:
                             async with _shown(viewer, Monitor(reader, folder)):
                                 await runner.run(plan)

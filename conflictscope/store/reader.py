@@ -68,6 +68,11 @@ class RunReader:
         query = "SELECT DISTINCT min(value_a, value_b), max(value_a, value_b) FROM scenarios"
         return [(a, b) for a, b in await self._rows(query)]
 
+    async def episodes(self) -> int:
+        """How many episodes are stored."""
+        [(count,)] = await self._rows("SELECT count(*) FROM episodes")
+        return int(count)
+
     async def sessions(self) -> list[Session]:
         """Every stretch of work on the run, oldest first."""
         return [

@@ -25,6 +25,8 @@ from conflictscope.values import ValueSet
 COMMIT_ROWS = 200
 COMMIT_S = 0.05
 _KEYS_PER_QUERY = 500
+# Failures by a reply that came: played again, that one is asked for again.
+_OF_NO_USE = "('truncated', 'empty', 'unparsed', 'refused', 'api')"
 _ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
 
 
@@ -38,6 +40,7 @@ class _Sent:
     number: int
     call: CallSent
     at: str
+    committed: asyncio.Future[None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class RunWriter:
 
         A session that was killed is closed at its last sign of life, and what it had in flight is abandoned, but for calls in
         batches that are still to be collected. Episodes that failed are taken out, to be played again: their calls stay in the
-        journal, and what was answered is not asked again.
+        journal, and what was answered is not asked again, but for the replies that they failed by.
         """
         await self._connection.execute("BEGIN IMMEDIATE")
         await self._connection.execute(
@@ -161,6 +164,13 @@ class RunWriter:
             [(self._next_end + place, seq) for place, (seq,) in enumerate(lost)],
         )
         self._next_end += len(lost)
+        for scope in ("e.key", "'opening/' || e.scenario_id"):
+            await self._connection.execute(
+                f"""UPDATE calls SET fingerprint = '' WHERE seq IN (
+                        SELECT c.seq FROM episodes e JOIN calls c ON c.scope = {scope}
+                        WHERE c.state = 'committed' AND e.verdict = c.role || '_failed'
+                        AND substr(e.failure, 1, instr(e.failure, ':') - 1) IN {_OF_NO_USE})"""
+            )
         failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
         await self._connection.execute(
             f"DELETE FROM judgements WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
@@ -208,10 +218,17 @@ class RunWriter:
         return self._answered.get((scope, fingerprint))
 
     async def sent(self, call: CallSent) -> int:
-        """Queue a call that is about to be sent."""
+        """Queue a call that is about to be sent. One that costs money is committed when this returns."""
         await self._room.wait()
         number, self._next_call = self._next_call, self._next_call + 1
-        self._put(_Sent(number, call, now()))
+        committed = asyncio.get_running_loop().create_future() if call.reserved_usd > 0 else None
+        self._put(_Sent(number, call, now(), committed))
+        if committed is not None:
+            try:
+                await committed
+            except asyncio.CancelledError:
+                self.ended(number, CallEnd(CallState.ABANDONED))  # it was not sent after all
+                raise
         return number
 
     def ended(self, number: int, end: CallEnd) -> None:
@@ -290,7 +307,7 @@ class RunWriter:
         self._answered = {
             (scope, fingerprint): reply
             for scope, fingerprint, reply in await self._fetch(
-                """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL
+                """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL AND fingerprint != ''
                    AND NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
                    AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)"""
             )
@@ -343,9 +360,12 @@ class RunWriter:
         new_groups: list[Group] = []
         batches: list[_BatchSent] = []
         batch_ends: list[tuple[str, str]] = []
+        awaited: list[asyncio.Future[None]] = []
         for item in group:
             match item:
-                case _Sent(number, call, at):
+                case _Sent(number, call, at, committed):
+                    if committed is not None:
+                        awaited.append(committed)
                     unended = CallEnd(CallState.SENT, at_risk_usd=call.reserved_usd)
                     calls[number] = (*_sent_row(number, call, at), *_end_row(unended, None))
                 case _Ended(number, end):
@@ -393,9 +413,9 @@ class RunWriter:
         # that is the difference between a tenth of a second and half of one until a reply is safe.
         await asyncio.gather(*(self._connection.executemany(statement, rows) for statement, rows in statements if rows))
         await self._connection.execute("COMMIT")
-        for sent in batches:
-            if not sent.committed.done():
-                sent.committed.set_result(None)
+        for committed in (*awaited, *(batch.committed for batch in batches)):
+            if not committed.done():  # nobody may wait any more
+                committed.set_result(None)
 
 
 def _first(failure: BaseException) -> BaseException:
@@ -417,7 +437,7 @@ _END_COLUMNS = (
     "reserved_usd",
     "latency_s",
 )
-_INSERT_CALL = f"INSERT INTO calls ({', '.join(_SENT_COLUMNS + _END_COLUMNS)}) VALUES (?{', ?' * 17})"
+_INSERT_CALL = f"INSERT INTO calls ({', '.join(_SENT_COLUMNS + _END_COLUMNS)}) VALUES ({', '.join('?' * 18)})"
 _END_CALL = f"UPDATE calls SET {', '.join(f'{column} = ?' for column in _END_COLUMNS)} WHERE seq = ?"
 
 

@@ -267,13 +267,13 @@ async def test_a_call_that_ends_in_the_commit_in_which_it_was_sent_is_one_row(
     path = tmp_path / "run.db"
     async with RunWriter.open(path) as writer:
         monkeypatch.setattr(aiosqlite.Connection, "executemany", counting)
-        await record(writer, call("e", "1"), answer(b"at once"))
-        later = await writer.sent(call("e", "2"))
+        await record(writer, call("e", "1", reserved_usd=0.0), answer(b"at once"))
+        later = await writer.sent(call("e", "2", reserved_usd=0.0))
         await writer.end_session(0, "")
         assert statements == ["INSERT INTO calls"] * 2
         assert rows(path, "SELECT seq, state, ended, reserved_usd FROM calls") == [
             (1, "committed", 1, 0.0),
-            (2, "sent", None, 0.5),
+            (2, "sent", None, 0.0),
         ]
         writer.ended(later, answer(b"later"))
         await writer.end_session(0, "")

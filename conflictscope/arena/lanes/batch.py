@@ -215,7 +215,11 @@ class Batches:
             _tell(waiting, outcome)
 
     def _end(self, call: BatchedCall, outcome: Reply | CallFailed, latency_s: float) -> None:
-        end = committed(outcome) if isinstance(outcome, Reply) else failed(outcome, call.reserved_usd, latency_s)
+        end = (
+            committed(outcome, call.reserved_usd)
+            if isinstance(outcome, Reply)
+            else failed(outcome, call.reserved_usd, latency_s)
+        )
         self._journal.ended(call.number, end)
         self._budget.settle(call.reserved_usd, end.at_risk_usd + (end.cost_usd or 0.0))
 

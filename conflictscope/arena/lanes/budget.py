@@ -6,16 +6,21 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
 from genai_prices import calc_price
+from pydantic_ai.messages import UserPromptPart
 from pydantic_ai.models import Model
 from pydantic_ai.usage import RequestUsage
 
 from conflictscope.arena.lanes.steps import Reply, Request, Step
 from conflictscope.errors import LimitReached
+from conflictscope.ports import Call
 
 _MILLION = 1_000_000
 # A token holds at least one byte of the request; beside its own text, a service adds a frame for tools and schemas.
 _FRAME_TOKENS = 1_000
+
+log = structlog.get_logger()
 
 
 class Price(Protocol):
@@ -124,6 +129,7 @@ class Budget:
                             f"${self.spent_usd:.4f} of ${self.limit_usd:.4f} is spent (limits.cost_usd), and {what} may cost "
                             f"up to ${usd:.4f}: raise the limit, or lower max_tokens"
                         )
+                    log.info("budget.waits", reserved_usd=self.reserved_usd, wanted_usd=usd)
                     self._settled.clear()
                     await self._settled.wait()
                 self.carry(usd)
@@ -168,9 +174,23 @@ class Meter:
             if self._budget.limit_usd is not None:
                 raise LimitReached(f"the price of {self._name} is not known, so limits.cost_usd cannot be kept")
             return 0.0
+        if self._budget.limit_usd is not None and _unbounded(request.call):
+            raise LimitReached(
+                f"what a call to {self._name} takes has no bound, for it has attachments or tools of the provider's own, so "
+                "limits.cost_usd cannot be kept"
+            )
         output_tokens = request.call.settings.get("max_tokens")
         if output_tokens is None:
             if self._budget.limit_usd is not None:
                 raise LimitReached(f"a call to {self._name} has no max_tokens, so limits.cost_usd cannot be kept")
             return 0.0
         return self._price.at_most_usd(len(request.body) + _FRAME_TOKENS, output_tokens)
+
+
+def _unbounded(call: Call) -> bool:
+    """Whether a request may take more input tokens than it has bytes: by files that it names, or by the provider's own tools."""
+    parts = (part for message in call.messages for part in message.parts if isinstance(part, UserPromptPart))
+    files = any(
+        not isinstance(part.content, str) and not all(isinstance(c, str) for c in part.content) for part in parts
+    )
+    return files or bool(call.parameters.native_tools)

@@ -15,8 +15,12 @@ from pydantic_ai.exceptions import (
     ModelConnectionError,
     ModelHTTPError,
     ModelQuotaExceededError,
+    ModelRateLimitError,
+    ModelRequestRejectedError,
     ModelRequestTimeout,
+    ModelServerError,
     ModelTimeoutError,
+    ModelUnavailableError,
     UnexpectedModelBehavior,
     UserError,
 )
@@ -30,6 +34,8 @@ from conflictscope.arena.lanes.transport import on_its_way
 from conflictscope.errors import CallFailed
 from conflictscope.redaction import redact, redact_bytes
 
+# What services say of a request that their filter stopped.
+_FILTERED = {"invalid_prompt", "content_policy_violation", "content_filter"}
 _EXCERPT = 200  # characters of a body that are told
 
 log = structlog.get_logger()
@@ -47,7 +53,7 @@ class Endpoint:
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
         on_its_way.set(request)
-        request.received = None
+        request.received, request.headers = None, {}
         started = time.perf_counter()
         try:
             try:
@@ -66,7 +72,7 @@ class Endpoint:
     async def _ask(self, request: Request) -> ModelResponse:
         call = request.call
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as clock:
                 return await model_request(
                     self._model,
                     call.messages,
@@ -74,11 +80,11 @@ class Endpoint:
                     model_request_parameters=call.parameters,
                     instrument=False,
                 )
-        except (TimeoutError, ModelRequestTimeout):
-            raise CallFailed("timeout", f"{self._name} gave no reply within {self._timeout_s:g} s") from None
         except CallFailed:
             raise
         except Exception as error:
+            if isinstance(error, TimeoutError) and clock.expired():
+                raise CallFailed("timeout", f"{self._name} gave no reply within {self._timeout_s:g} s") from None
             failure = failure_of(error, reading=request.received is not None)
             if failure.kind == "malformed" and request.received:
                 failure = CallFailed(failure.kind, f"{failure.told}; the body is {_excerpt(request.received)}")
@@ -87,7 +93,7 @@ class Endpoint:
 
 def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> Reply:
     """The reply as it is passed on and journaled: with its price, and without any secret. Raises CallFailed where it is none."""
-    if response.finish_reason == "error":
+    if "error" in (response.finish_reason, (response.provider_details or {}).get("finish_reason")):
         raise CallFailed("api", "the service says that the reply failed")
     if _broken_off(response):
         raise CallFailed("malformed", "the reply was broken off before its end")
@@ -95,7 +101,19 @@ def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> 
     clean = redact_bytes(body)
     if clean is not body:
         body, response = clean, RESPONSE.validate_json(clean)
-    return Reply(response, body, price.usd(response.usage) if price is not None else None, latency_s)
+    return Reply(response, body, _cost_usd(response, price), latency_s)
+
+
+def _cost_usd(response: ModelResponse, price: Price | None) -> float | None:
+    """What a reply cost; None where the price is not known, or the service does not say, or not soundly, how much it took."""
+    usage = response.usage
+    if price is None or not usage.input_tokens + usage.output_tokens:
+        return None
+    try:
+        return price.usd(usage)
+    except (LookupError, ValueError) as error:
+        log.warning("call.unpriced", model=response.model_name, error=str(error)[:200])
+        return None
 
 
 def failure_of(error: Exception, *, reading: bool = False) -> CallFailed:
@@ -107,6 +125,8 @@ def failure_of(error: Exception, *, reading: bool = False) -> CallFailed:
     match error:
         case ContentFilterError():
             kind = "refused"
+        case ModelAPIError() if {error.provider_error_code, error.provider_error_type} & _FILTERED:
+            kind = "refused"
         case ModelQuotaExceededError():
             kind = "quota"
         case ModelHTTPError():
@@ -114,6 +134,16 @@ def failure_of(error: Exception, *, reading: bool = False) -> CallFailed:
         case ModelConnectionError():
             timed_out = isinstance(error, ModelTimeoutError) and not _lost(error)
             kind = "timeout" if timed_out else "connection"
+        case ModelRequestTimeout() | TimeoutError():
+            kind = "timeout"
+        case ModelRateLimitError():  # from here on: told inside of a reply that began well
+            kind = "http_429"
+        case ModelUnavailableError():
+            kind = "http_503"
+        case ModelRequestRejectedError():
+            kind = "http_400"
+        case ModelServerError():
+            kind = "api"
         case ModelAPIError() | UnexpectedModelBehavior():  # a body that could not be decoded, or lacks its content
             kind = "connection" if _lost(error) else "malformed"
             told = told.partition("\n")[0].removesuffix(":")  # pydantic goes on for a page

@@ -82,13 +82,14 @@ class Record:
             if not request.in_batch:  # what is in a batch is left there, to be collected by a resumed run
                 self._journal.ended(seq, CallEnd(CallState.ABANDONED, at_risk_usd=request.spent_usd))
             raise
-        request.spent_usd = reply.cost_usd or 0.0
-        self._journal.ended(seq, committed(reply))
+        end = committed(reply, request.spent_usd)
+        request.spent_usd = (end.cost_usd or 0.0) + end.at_risk_usd
+        self._journal.ended(seq, end)
         return reply
 
 
-def committed(reply: Reply) -> CallEnd:
-    """How a call ended that was answered."""
+def committed(reply: Reply, reserved_usd: float) -> CallEnd:
+    """How a call ended that was answered. reserved_usd: what it may have cost where that is not known."""
     usage = reply.response.usage
     return CallEnd(
         CallState.COMMITTED,
@@ -96,6 +97,7 @@ def committed(reply: Reply) -> CallEnd:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cost_usd=reply.cost_usd,
+        at_risk_usd=reserved_usd if reply.cost_usd is None else 0.0,
         latency_s=reply.latency_s,
     )
 

@@ -66,9 +66,10 @@ class ModelLane:
         # From the model outwards. A retry waits outside of the slots, so that one long Retry-After holds up nobody else; an
         # attempt first takes a slot and its share of the budget, and then waits for its minute, so that nothing stands
         # between the throttle's word and the sending.
+        self._breaker = Breaker(self.name)
         endpoint = Endpoint(model, self.name, price, policy.call_timeout_s)
         record = Record(endpoint, journal, self.name)
-        throttle = Throttle(record, rates)
+        throttle = Throttle(self._breaker.barring(record), rates)
         meter = Meter(throttle, budget, price, self.name)
         concurrency = Concurrency(meter, policy.concurrency, self.name)
         retry = Retry(concurrency, policy.attempts, policy.retry_time_s)
@@ -77,8 +78,8 @@ class ModelLane:
         batched = Retry(
             Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name), _BATCHES_PER_CALL, inf
         )
-        self._breaker = Breaker(BatchOrLive(batched, retry, self._batches), self.name)
-        self._replay = Replay(self._breaker, journal, self.name)
+        guarded = self._breaker.guarding(BatchOrLive(batched, retry, self._batches))
+        self._replay = Replay(guarded, journal, self.name)
 
     @property
     def model(self) -> Model:

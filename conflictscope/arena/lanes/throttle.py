@@ -115,12 +115,17 @@ class Throttle:
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
         guess = len(request.body) * self._tokens_per_byte + self._output_tokens
-        async with self._gate:
-            admissions = [await limit.admit(guess) for limit in self._limits]
-        tokens = guess  # where no usage comes back, the guess stands
+        admissions: list[Admission] = []
+        tokens = 0.0  # a request that is not sent takes none
         try:
+            async with self._gate:
+                for limit in self._limits:
+                    admissions.append(await limit.admit(guess))  # noqa: PERF401 - those before a cancelled one count
+            tokens = guess  # where no usage comes back, the guess stands
             reply = await self._next(request)
             usage = reply.response.usage
+            if not usage.input_tokens + usage.output_tokens:
+                return reply
             tokens = usage.input_tokens + usage.output_tokens
             self._tokens_per_byte += _LEARNING_RATE * (usage.input_tokens / len(request.body) - self._tokens_per_byte)
             self._output_tokens += _LEARNING_RATE * (usage.output_tokens - self._output_tokens)
@@ -134,7 +139,7 @@ class Throttle:
                 self._own.set_limits(
                     _limit_in(request.headers, _REQUEST_HEADERS), _limit_in(request.headers, _TOKEN_HEADERS)
                 )
-            for limit, admission in zip(self._limits, admissions, strict=True):
+            for limit, admission in zip(self._limits, admissions, strict=False):
                 limit.correct(admission, tokens)
 
 

@@ -70,9 +70,6 @@ class _Lean(httpx2.AsyncClient):
         response = await self._transport_for_url(request.url).handle_async_request(request)
         response.request = request
         try:
-            if response.has_redirect_location:
-                await response.aclose()
-                return await super().send(request, stream=stream, **given)
             if not stream:
                 await response.aread()
         except BaseException:
