@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conflictscope.arena import Policy
 from conflictscope.arena.lanes.breaker import IN_A_ROW, Breaker
-from conflictscope.arena.lanes.steps import Reply, Step
+from conflictscope.arena.lanes.steps import Reply, Request, Step
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from tests.arena.lanes.doubles import Doing, Held, Rows, call, lane, reply, request
 from tests.virtual_time import VirtualLoop, in_virtual_time, settle
