@@ -28,8 +28,8 @@ def lean_client(sdk_client: type[httpx2.AsyncClient], connections: int, keep_ali
 def quicken(sdk_client: Any, reply_type: type[Any]) -> None:
     """Take detours out of an SDK client of ours. reply_type: what it makes of a reply.
 
-    Replies are read by pydantic, which is much faster than the SDK's own reader; where pydantic does not accept one (a stop reason that is
-    newer than the SDK), the SDK's lenient way is gone after all. The URL of a path is put together once.
+    Replies are read by pydantic, which is much faster than the SDK's own reader; where pydantic does not accept one (a stop
+    reason that is newer than the SDK), the SDK's lenient way is gone after all. The URL of a path is put together once.
     """
     post: Callable[..., Awaitable[Any]] = sdk_client.post
 
