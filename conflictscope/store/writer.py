@@ -82,7 +82,7 @@ class RunWriter:
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
         self._queue: list[_Item] = []
-        self._closing = False
+        self._awaited = self._closing = False
         self._some, self._full, self._room, self._idle = (asyncio.Event() for _ in range(4))
         self._room.set()
         self._idle.set()
@@ -224,6 +224,8 @@ class RunWriter:
         committed = asyncio.get_running_loop().create_future() if call.reserved_usd > 0 else None
         self._put(_Sent(number, call, now(), committed))
         if committed is not None:
+            self._awaited = True
+            self._full.set()  # somebody waits: at once, with all that has come until then
             try:
                 await committed
             except asyncio.CancelledError:
@@ -338,11 +340,11 @@ class RunWriter:
                     await self._full.wait()
             except TimeoutError:
                 pass  # nobody needs to fill a group
-            group, self._queue = self._queue, []
+            group, self._queue, self._awaited = self._queue, [], False
             self._room.set()
             if group:
                 await self._commit(group)
-            if len(self._queue) < COMMIT_ROWS and not self._closing:
+            if len(self._queue) < COMMIT_ROWS and not self._awaited and not self._closing:
                 self._full.clear()
             if not self._queue:
                 self._idle.set()

@@ -118,9 +118,9 @@ async def test_calls_and_openings_are_committed_before_the_outcome_that_rests_on
     path = tmp_path / "run.db"
     async with RunWriter.open(path) as writer:
         for number in range(300):
-            await record(writer, call(f"opening/s{number}"), answer())
+            await record(writer, call(f"opening/s{number}", reserved_usd=0.0), answer())
             await writer.record_opening(f"s{number}", "hi")
-            await record(writer, call(episode(number).outcome.key), answer())
+            await record(writer, call(episode(number).outcome.key, reserved_usd=0.0), answer())
             await writer.record_episode(episode(number))
 
             with sqlite3.connect(path) as other:
@@ -441,3 +441,17 @@ async def test_migrations_are_named_recorded_and_checked(tmp_path: Path) -> None
         await outcomes(tmp_path / "no.db")
     with pytest.raises(StoreError, match="no such run file"):
         await outcomes(tmp_path / "missing.db")
+
+
+async def test_a_call_that_costs_money_is_in_the_file_before_it_is_sent(tmp_path: Path) -> None:
+    """When the lane may go on, another process already sees the row; a call that is cancelled meanwhile is abandoned at no risk."""
+    path = tmp_path / "run.db"
+    async with RunWriter.open(path) as writer:
+        await writer.sent(call("e", "1", reserved_usd=0.5))
+        assert rows(path, "SELECT state, reserved_usd FROM calls") == [("sent", 0.5)]
+        waiting = asyncio.create_task(writer.sent(call("e", "2", reserved_usd=0.5)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert rows(path, "SELECT seq, state, reserved_usd FROM calls") == [(1, "sent", 0.5), (2, "abandoned", 0.0)]
