@@ -182,7 +182,11 @@ def run(
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
     result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell))
     rankings = asyncio.run(pipeline.rank(result.folder))
-    resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings or [])]))
+    # The limit that stopped it is not one to resume with.
+    kept = [
+        s for s in settings or [] if result.state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))
+    ]
+    resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in kept)]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
@@ -480,7 +484,11 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
                 f"  {resume} --set limits.done_share=1",
             ]
         case "failed":
-            told += [f"error: {result.message}", "What was finished is kept. Mend it and resume with:", f"  {resume}"]
+            told += [
+                *(f"error: {line}" for line in result.message.split("\n")),
+                "What was finished is kept. Mend it and resume with:",
+                f"  {resume}",
+            ]
         case "limit":
             told += [f"Stopped by a limit: {result.message}.", "To go on, raise it and resume with:", f"  {resume}"]
         case "interrupted":

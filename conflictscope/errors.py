@@ -48,11 +48,13 @@ class CallFailed(ConflictScopeError):
     typed reply after one re-ask; the message ends with the reply as it came). `agent`: a user's own agent raised.
     `episode_timeout`: of the episode.
 
-    retry_after_s: how long the service asked us to wait, where it did.
+    retry_after_s: how long the service asked us to wait, where it did. sent: False where no connection could be made, so that
+    nothing can be billed.
     """
 
-    def __init__(self, kind: str, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, kind: str, message: str, *, retry_after_s: float | None = None, sent: bool = True) -> None:
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.told = message
         self.retry_after_s = retry_after_s
+        self.sent = sent

@@ -14,9 +14,10 @@ from conflictscope.arena.lanes import (
     quicken,
 )
 from conflictscope.arena.plan import EpisodeSpec, Plan
-from conflictscope.arena.runner import Cast, Runner, Stop
+from conflictscope.arena.runner import GRACE_S, Cast, Runner, Stop
 
 __all__ = [
+    "GRACE_S",
     "Broke",
     "Budget",
     "Cast",

@@ -90,7 +90,15 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
     Raises InputError for a model that cannot be made (an unknown name, a missing key), a section for a provider that
     nothing is from, a batch where there is no such API, and a cost limit that could not be kept.
     """
-    models = {name: make.make(name) for name in config.models()}
+    models: dict[str, Model] = {}
+    failures: list[str] = []
+    for name in config.models():
+        try:
+            models[name] = make.make(name)
+        except InputError as error:
+            failures.append(str(error))
+    if failures:
+        raise InputError("\n".join(failures))
     for speaker in config.speakers():
         if speaker.agent is not None and speaker.model is None:
             own = agents.agent_model(loaded[speaker.agent])

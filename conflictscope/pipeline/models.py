@@ -56,7 +56,7 @@ class Models:
             infer_provider_class(name.partition(":")[0])
             return infer_model(name, self._provider)
         except (UserError, OpenAIError, AnthropicError, ValueError, ImportError, TypeError) as error:
-            first_sentence = str(error).partition(". ")[0]
+            first_sentence = str(error).partition(". ")[0].partition(" or pass it via")[0]
             raise InputError(f"model {name!r} cannot be used: {first_sentence} (planted models need no key)") from None
 
     def _provider(self, name: str) -> Provider[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from conflictscope import agents
-from conflictscope.arena import Budget, Plan, Runner, Stop
+from conflictscope.arena import GRACE_S, Budget, Plan, Runner, Stop
 from conflictscope.errors import InputError, LimitReached
 from conflictscope.monitor import Monitor
 from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
@@ -85,11 +85,15 @@ async def run_sweep(
         await _check_resumable(folder, sweep)
         folder.create()
         stop = Stop()
-        with folder.locked(), folder.logging(), _stopped_by_signals(stop):
+        with folder.locked(), folder.logging(), _stopped_by_signals(stop, tell):
             await _check_resumable(folder, sweep)  # again: another process may have begun it before we held the lock
             async with RunWriter.open(folder.database) as writer, RunReader.open(folder.database) as reader:
                 await _begin(writer, folder, sweep, len(plan))
                 session = await writer.begin_session(limits.model_dump())
+                stored = await reader.episodes()
+                if stored:
+                    rest = f"{len(plan) - stored:,} are left" if stored < len(plan) else "nothing is left to ask"
+                    tell(f"Resuming {folder.name}: {stored:,} of {len(plan):,} episodes are there, {rest}.")
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
                 _, used = await reader.usage()
                 budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
@@ -106,7 +110,7 @@ async def run_sweep(
                 lanes.resume(await writer.sent_batches())
                 try:
                     with _stopped_by_time(stop, limits.time_s):
-                        if await reader.episodes() < len(plan):
+                        if stored < len(plan):
                             await _unless_stopped(stop, preflight(sweep.config, lanes, writer, session, tell))
                         if not stop.asked:
                             async with _shown(viewer, Monitor(reader, folder)):
@@ -203,14 +207,20 @@ def versions() -> dict[str, str]:
 
 
 @contextmanager
-def _stopped_by_signals(stop: Stop) -> Iterator[None]:
+def _stopped_by_signals(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals go to the main thread; whoever runs us elsewhere cancels the task instead
         return
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt() -> None:
+        if not stop.asked:
+            tell(f"Stopping: what is in flight has {GRACE_S:g} s to finish; once more abandons it.")
+        stop.interrupt()
+
     for number in signals:
-        loop.add_signal_handler(number, stop.interrupt)
+        loop.add_signal_handler(number, interrupt)
     try:
         yield
     finally:

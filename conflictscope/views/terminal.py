@@ -279,8 +279,8 @@ def _usage_table(progress: Progress) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
     table.add_column("calls of", no_wrap=True, overflow="ellipsis")
     table.add_column("through", no_wrap=True, overflow="ellipsis")
-    for name in ("calls", "lost", "tokens in", "out", "spent"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    for name, width in (("calls", 6), ("lost", 4), ("tokens in", 9), ("out", 7), ("spent", 8)):
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for purpose, usage in sorted(progress.usage.items(), key=lambda item: str(item[0])):
         table.add_row(
             plain(f"{purpose.role} for {purpose.target or 'all'}"),

@@ -132,8 +132,10 @@ def failure_of(error: Exception, *, reading: bool = False) -> CallFailed:
         case ModelHTTPError():
             kind = f"http_{error.status_code}"
         case ModelConnectionError():
-            timed_out = isinstance(error, ModelTimeoutError) and not _lost(error)
-            kind = "timeout" if timed_out else "connection"
+            lost = _lost(error)
+            kind = "timeout" if isinstance(error, ModelTimeoutError) and lost is None else "connection"
+            told = redact(str(lost)) or told  # the SDKs tell a refused connection as "Request timed out."
+            return CallFailed(kind, told, sent=not isinstance(lost, aiohttp.ClientConnectorError))
         case ModelRequestTimeout() | TimeoutError():
             kind = "timeout"
         case ModelRateLimitError():  # from here on: told inside of a reply that began well
@@ -145,7 +147,7 @@ def failure_of(error: Exception, *, reading: bool = False) -> CallFailed:
         case ModelServerError():
             kind = "api"
         case ModelAPIError() | UnexpectedModelBehavior():  # a body that could not be decoded, or lacks its content
-            kind = "connection" if _lost(error) else "malformed"
+            kind = "connection" if _lost(error) is not None else "malformed"
             told = told.partition("\n")[0].removesuffix(":")  # pydantic goes on for a page
         case UserError():
             kind = "setup"
@@ -168,12 +170,13 @@ def _broken_off(response: ModelResponse) -> bool:
     return response.provider_name in services and response.finish_reason is None and said is None
 
 
-def _lost(error: BaseException | None) -> bool:
-    """Whether a connection was lost at the root of an error; the SDKs tell some of these as time-outs."""
+def _lost(error: BaseException | None) -> BaseException | None:
+    """The loss of a connection, or its refusal, at the root of an error; the SDKs tell some of these as time-outs."""
+    lost: BaseException | None = None
     while error is not None:
         if isinstance(error, aiohttp.ServerTimeoutError):
-            return False
+            return None
         if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | httpx2.NetworkError):
-            return True
+            lost = error
         error = error.__cause__
-    return False
+    return lost

@@ -104,7 +104,7 @@ def committed(reply: Reply, reserved_usd: float) -> CallEnd:
 
 def failed(failure: CallFailed, at_risk_usd: float, latency_s: float) -> CallEnd:
     """How a call ended that was not. at_risk_usd: what it cost if the service bills it."""
-    at_risk_usd = at_risk_usd if failure.kind in _MAYBE_BILLED else 0.0
+    at_risk_usd = at_risk_usd if failure.kind in _MAYBE_BILLED and failure.sent else 0.0
     return CallEnd(CallState.FAILED, failure=str(failure), at_risk_usd=at_risk_usd, latency_s=latency_s)
 
 
