@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 # What is shorter, or is a word, would take ordinary words out of texts.
 _SHORTEST = 8
-_WORD = re.compile(r"[^\W\d_]{1,15}")
+_WORD = re.compile(r"[a-z]{1,15}")
 MARK = "[redacted]"
 
 _secrets: list[str] = []

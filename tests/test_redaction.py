@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,7 @@ def knowing(environment: Mapping[str, str], *more: str | None) -> Iterator[None]
 
 # No secret begins as an escape ends: a text that held the rest of it behind a control character would match by accident.
 SECRETS = st.builds(str.__add__, st.sampled_from("sk-_§é"), st.text(min_size=7, max_size=40)).filter(
-    lambda secret: secret.strip() == secret
+    lambda secret: secret.strip() == secret and not re.fullmatch("[a-z]{1,15}", secret)  # a mere word is no key
 )
 PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)  # what UTF-8 can say
 
