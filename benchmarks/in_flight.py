@@ -64,7 +64,7 @@ def preflight_s(database: Path) -> float:
     """Seconds from the first call to the first one of an episode."""
     with closing(sqlite3.connect(database)) as connection:
         [(first, episode)] = connection.execute(
-            "SELECT min(created_at), min(created_at) FILTER (WHERE scope != 'preflight') FROM calls"
+            "SELECT min(created_at), min(created_at) FILTER (WHERE scope NOT LIKE 'preflight/%') FROM calls"
         ).fetchall()
     return (datetime.fromisoformat(episode) - datetime.fromisoformat(first)).total_seconds()
 
