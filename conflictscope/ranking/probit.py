@@ -139,8 +139,8 @@ def laplacian(i: IntArray, j: IntArray, weight: FloatArray, size: int) -> FloatA
 
 def differences(i: IntArray, j: IntArray, weight: FloatArray, size: int) -> FloatArray:
     """(K,): the sum of `weight` times (e_i - e_j) over all rows."""
-    total: FloatArray = np.bincount(i, weights=weight, minlength=size) - np.bincount(j, weights=weight, minlength=size)
-    return total
+    total = np.bincount(i, weights=weight, minlength=size) - np.bincount(j, weights=weight, minlength=size)
+    return total.astype(np.float64, copy=False)
 
 
 def fit_map(levels: Levels, prior_sd: float = PRIOR_SD) -> MapFit:
