@@ -12,7 +12,6 @@ import shutil
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,7 +24,7 @@ from conflictscope.library import find, library_counts, load_library, load_value
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
 from conflictscope.pipeline import RunResult, Sweep, Viewer
-from conflictscope.rating import Ranking
+from conflictscope.rating import Method, Ranking
 from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
@@ -60,12 +59,6 @@ class _Console(Console):
 
 _out = _Console(highlight=False)
 _err = _Console(stderr=True, highlight=False)
-
-
-class Method(StrEnum):
-    """How a ranking is made."""
-
-    TRUESKILL = "trueskill"
 
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the runs.", metavar="DIR")]
@@ -207,18 +200,20 @@ def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) 
 @app.command()
 def rank(
     run_name: RunName,
-    method: Annotated[Method, typer.Option(help="How the ranking is made.")] = Method.TRUESKILL,
+    method: Annotated[Method, typer.Option(help="How the ranking is made.")] = Method.POSTERIOR,
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
     """Rank the values for each target and condition, with uncertainty.
 
-    Outcomes are folded in an order that depends on neither arrival nor result, so equal outcomes give equal rankings.
+    posterior: a joint Gaussian posterior over all values, probit link, full covariance. bradley_terry: the paper's fit, in
+    log-odds, with a bootstrap by scenario. trueskill: the live rating, folded in an order that does not depend on what came
+    first. Equal outcomes give equal rankings by all three, and each is shown with checks of its fit.
 
-    Example: [bold]conflictscope rank demo --json[/bold]
+    Example: [bold]conflictscope rank demo --method bradley_terry --json[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    rankings = asyncio.run(pipeline.rank(folder))
+    rankings = asyncio.run(pipeline.rank(folder, method))
     if as_json:
         _print_json(_ranking_json(folder, method, rankings))
     else:
@@ -450,7 +445,7 @@ def _finish(
     progress = result.snapshot.progress
     resume += _runs_option(runs_dir)
     if as_json:
-        document = _ranking_json(result.folder, Method.TRUESKILL, rankings, truths)
+        document = _ranking_json(result.folder, Method.POSTERIOR, rankings, truths)
         if not repeatable:
             document["status"] = progress.to_json()
             document["left"] = list(result.left)

@@ -10,7 +10,7 @@ from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import rank_log
-from conflictscope.rating import Ranking
+from conflictscope.rating import Method, Ranking
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Snapshot
 from conflictscope.store import RunReader, RunWriter
@@ -23,10 +23,10 @@ async def status(folder: RunFolder) -> Snapshot:
         return await Monitor(reader, folder).snapshot(failures=True)
 
 
-async def rank(folder: RunFolder) -> list[Ranking]:
-    """The TrueSkill ranking of each group."""
+async def rank(folder: RunFolder, method: Method = Method.POSTERIOR) -> list[Ranking]:
+    """The ranking of each group."""
     async with RunReader.open(folder.database) as reader:
-        return await rank_log(reader)
+        return await rank_log(reader, method)
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:

@@ -1,7 +1,24 @@
 """Ratings and rankings of values from pairwise outcomes."""
 
-from conflictscope.ranking.fold import GroupFold, rank_log
-from conflictscope.ranking.stopping import converged, doubt
+from conflictscope.ranking.beliefs import GroupBeliefs
+from conflictscope.ranking.bradley_terry import fit_bradley_terry
+from conflictscope.ranking.fold import GroupFold
+from conflictscope.ranking.methods import rank_group, rank_log
+from conflictscope.ranking.posterior import Posterior, fit_posterior
+from conflictscope.ranking.stopping import convergence, doubts
+from conflictscope.ranking.tally import Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
 
-__all__ = ["GroupFold", "TrueSkillRanker", "converged", "doubt", "rank_log"]
+__all__ = [
+    "GroupBeliefs",
+    "GroupFold",
+    "Posterior",
+    "Tally",
+    "TrueSkillRanker",
+    "convergence",
+    "doubts",
+    "fit_bradley_terry",
+    "fit_posterior",
+    "rank_group",
+    "rank_log",
+]

@@ -13,7 +13,8 @@ from scipy.special import ndtr
 
 from conflictscope.ranking.components import components
 from conflictscope.ranking.probit import PRIOR_SD, Levels, differences, fit_map, interval, laplacian
-from conflictscope.ranking.tally import Cells, FloatArray, IntArray
+from conflictscope.ranking.tally import Cells
+from conflictscope.rating import FloatArray, IntArray
 
 _MOST_SWEEPS = 200
 _TOLERANCE = 1e-10

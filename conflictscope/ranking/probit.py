@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_ndtr
 
-from conflictscope.ranking.tally import Cells, FloatArray, IntArray
+from conflictscope.ranking.tally import Cells
+from conflictscope.rating import FloatArray, IntArray
 
 PRIOR_SD = 1 / math.sqrt(2)
 """Standard deviation of a utility before any outcome: as great as the noise of one side of a comparison."""

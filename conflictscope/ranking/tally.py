@@ -6,17 +6,14 @@ Counts do not know in which order outcomes came, so whatever is made of them doe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conflictscope.outcome import Outcome, Verdict
-from conflictscope.rating import PairCount
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from conflictscope.rating import FloatArray, IntArray, PairCount
 
 # A pair is counted under its alphabetical order, whichever side a scenario gave to which value.
 _SWAPPED = {Verdict.A: Verdict.B, Verdict.B: Verdict.A}
@@ -77,6 +74,7 @@ class Tally:
         self._codes: dict[tuple[str, str], list[int]] = {}
         self._scenarios: dict[str, tuple[tuple[str, str], bytearray]] = {}
         self.rated = 0
+        self.repeated = False  # whether some scenario has several rated outcomes
         for value in values:
             self._add_value(value)
         for pair in sorted(pairs):
@@ -103,6 +101,7 @@ class Tally:
             key = outcome.scenario_id if known is None else f"{outcome.scenario_id}\n{pair[0]}\n{pair[1]}"
             known = self._scenarios.setdefault(key, (pair, bytearray()))
         known[1].append(code)
+        self.repeated = self.repeated or len(known[1]) > 1
 
     def pairs(self) -> tuple[PairCount, ...]:
         """What the episodes of each pair came to, in alphabetical order."""
@@ -117,6 +116,11 @@ class Tally:
             )
             for (value_a, value_b), counts in sorted(self._verdicts.items())
         )
+
+    def indices(self, pairs: Sequence[tuple[str, str]]) -> tuple[IntArray, IntArray]:
+        """(P,) each: the indices of the first and the second value of each pair."""
+        rows = np.array([(self._index[a], self._index[b]) for a, b in pairs], dtype=np.int64).reshape(-1, 2)
+        return rows[:, 0], rows[:, 1]
 
     def wins(self) -> FloatArray:
         """(K, K): how often the value of the row beat that of the column."""
@@ -133,6 +137,11 @@ class Tally:
             i, j = self._index[value_a], self._index[value_b]
             ties[i, j] = ties[j, i] = counts[Verdict.TIE]
         return ties
+
+    def met(self) -> FloatArray:
+        """(K, K), symmetric: how often two values were compared, with a rated outcome."""
+        wins = self.wins()
+        return wins + wins.T + self.ties()
 
     def clusters(self) -> Clusters:
         """The scenarios by what became of them."""
@@ -151,18 +160,20 @@ class Tally:
             for key, (pair, codes) in self._scenarios.items()
         }
 
-    def cells(self, intraclass: float = 0.0) -> Cells:
-        """The rated outcomes. intraclass: correlation of the outcomes of one scenario; those of one that was repeated m times
-        count 1 / (1 + (m - 1) * intraclass) each, the inverse of its design effect."""
-        counts: dict[tuple[str, str], Iterable[float]]
-        if intraclass == 0:
-            counts = dict(self._codes)
-        else:
+    def cells(self, intraclass: float = 0.0, only: Callable[[str], bool] | None = None) -> Cells:
+        """The rated outcomes, of all scenarios or `only` some.
+
+        intraclass: correlation of the outcomes of one scenario; those of one that was repeated m times count
+        1 / (1 + (m - 1) * intraclass) each, the inverse of its design effect.
+        """
+        counts: dict[tuple[str, str], Sequence[float]] = dict(self._codes)
+        if only is not None or (intraclass > 0 and self.repeated):
             weighted = {pair: [0.0] * len(codes) for pair, codes in self._codes.items()}
-            for pair, codes in self._scenarios.values():
-                weight = 1 / (1 + (len(codes) - 1) * intraclass)
-                for code in codes:
-                    weighted[pair][code] += weight
+            for scenario, (pair, codes) in self._scenarios.items():
+                if only is None or only(scenario):
+                    weight = 1 / (1 + (len(codes) - 1) * intraclass)
+                    for code in codes:
+                        weighted[pair][code] += weight
             counts = dict(weighted)
         rows = [
             (

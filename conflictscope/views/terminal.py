@@ -167,8 +167,8 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
     """
     bars = width >= _WIDTH_FOR_BARS + (_WIDTH_OF_INTERVALS if intervals else 0)
     intervals = intervals and width >= _WIDTH_OF_INTERVALS + 34
-    settled = "settled" if ranking.converged else "not settled yet"
-    title = plain(f"{ranking.group}", "bold").append_text(plain(f"  {ranking.outcomes:,} outcomes, {settled}", "dim"))
+    state = ranking.convergence.words()
+    title = plain(f"{ranking.group}", "bold").append_text(plain(f"  {ranking.outcomes:,} outcomes, {state}", "dim"))
     table = Table(box=None, show_header=False, padding=(0, 1), pad_edge=False)
     table.add_column(justify="right")
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
@@ -179,10 +179,12 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
         table.add_column(no_wrap=True)
     low = min((rating.low for rating in ranking.ratings.values()), default=0.0)
     high = max((rating.high for rating in ranking.ratings.values()), default=1.0)
-    for rank, (value, rating) in enumerate(ranking.ratings.items(), start=1):
+    ranks = ranking.ranks
+    for value, rating in ranking.ratings.items():
+        rank = "-" if ranks[value] is None else f"{ranks[value]}."
         interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
         bar = [_bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))] if bars else []
-        table.add_row(f"{rank}.", plain(value), f"{rating.mu:+.2f}", *interval, *bar)
+        table.add_row(rank, plain(value), f"{rating.mu:+.2f}", *interval, *bar)
     return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
 

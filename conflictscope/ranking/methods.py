@@ -1,0 +1,158 @@
+"""The ranking of each group, by the method asked for, with everything that says how far it can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import ndtr
+
+from conflictscope.errors import InputError
+from conflictscope.outcome import Group
+from conflictscope.ports import OutcomeLog
+from conflictscope.ranking.bradley_terry import fit_bradley_terry
+from conflictscope.ranking.checks import fit_checks
+from conflictscope.ranking.clustering import intraclass_of
+from conflictscope.ranking.fold import GroupFold, in_order
+from conflictscope.ranking.posterior import Posterior, fit_cells
+from conflictscope.ranking.probit import fit_map_batched
+from conflictscope.ranking.stopping import convergence
+from conflictscope.ranking.strength import strength_test
+from conflictscope.ranking.tally import Tally
+from conflictscope.rating import DEFAULT_RULE, Method, Ranking, Rating, StopRule
+
+_SURE = 0.95
+_MOST_NUMBERS = 4_000_000  # of a batch of covariance matrices
+
+
+async def rank_log(log: OutcomeLog, method: Method = Method.POSTERIOR, rule: StopRule = DEFAULT_RULE) -> list[Ranking]:
+    """The ranking of each group: equal outcomes give equal rankings, in whatever order they came.
+
+    The live TrueSkill rating is folded in the canonical order here; the other methods know counts only.
+    """
+    values, pairs, ties = await log.values(), await log.pairs(), await log.tie_shares()
+    folds: dict[Group, GroupFold] = {}
+    async for outcome in log.canonical_outcomes():
+        fold = folds.get(outcome.group)
+        if fold is None:
+            fold = GroupFold(outcome.group, values, pairs, rule, ties.get(outcome.group, 0.0))
+            folds[outcome.group] = fold
+        fold.add(outcome)
+    return [rank_group(fold, method, rule) for fold in folds.values()]
+
+
+def rank_group(fold: GroupFold, method: Method = Method.POSTERIOR, rule: StopRule = DEFAULT_RULE) -> Ranking:
+    """The ranking of one group, with its fit checks. Whether it is settled is told by the joint posterior, for all methods."""
+    group, tally = fold.group, fold.tally
+    if len(tally.values) < 2:
+        raise InputError(f"{group}: a ranking needs at least 2 values, got {len(tally.values)}")
+    intraclass = intraclass_of(tally)
+    cells = tally.cells(intraclass)
+    strength = strength_test(tally, intraclass)
+    posterior = fit_cells(cells, len(tally.values), graded=strength.graded)
+    checks = fit_checks(tally, cells, posterior)
+    match method:
+        case Method.TRUESKILL:
+            return replace(fold.ranking(), checks=checks)
+        case Method.POSTERIOR:
+            effect = (
+                f"; repeats of a scenario are alike (intraclass correlation {intraclass:.2f})" if intraclass else ""
+            )
+            tied = f"; ties within {posterior.margin:.2f}" if posterior.margin else ""
+            ranking = posterior_ranking(group, tally, posterior, rule)
+            return replace(ranking, checks=checks, model=f"probit, {strength.says}{tied}{effect}")
+        case Method.BRADLEY_TERRY:
+            return replace(bradley_terry_ranking(group, tally, posterior, rule), checks=checks)
+
+
+def posterior_ranking(group: Group, tally: Tally, posterior: Posterior, rule: StopRule) -> Ranking:
+    """A joint posterior as a ranking. Utilities are centred within each component."""
+    mu, cov = posterior.centred()
+    sigma = np.sqrt(np.diag(cov))
+    order = in_order(tally.values, mu, posterior.component)
+    return Ranking(
+        group=group,
+        method=Method.POSTERIOR,
+        ratings={tally.values[k]: Rating(float(mu[k]), float(sigma[k])) for k in order},
+        component={tally.values[k]: int(posterior.component[k]) for k in order},
+        p_above=posterior.p_above()[np.ix_(order, order)],
+        pairs=tally.pairs(),
+        convergence=convergence(posterior.mu, posterior.cov, tally.pairs(), rule, posterior.component),
+        tie_groups=tie_groups(tally, posterior, rule.delta),
+        bounds=rank_bounds(tally, posterior),
+    )
+
+
+def bradley_terry_ranking(group: Group, tally: Tally, posterior: Posterior, rule: StopRule) -> Ranking:
+    """The Bradley-Terry fit of the paper as a ranking, in log-odds, with a bootstrap by scenario.
+
+    Where nothing was won or lost it cannot be made; then the posterior is shown, and says so.
+    """
+    if not tally.wins().any():
+        shown = posterior_ranking(group, tally, posterior, rule)
+        return replace(shown, model="no Bradley-Terry fit without a decisive outcome; this is the joint posterior")
+    fit = fit_bradley_terry(tally.wins(), tally.ties(), clusters=tally.clusters())
+    order = in_order(tally.values, fit.strength, fit.component)
+    return Ranking(
+        group=group,
+        method=Method.BRADLEY_TERRY,
+        ratings={
+            tally.values[k]: Rating(
+                float(fit.strength[k]), float(fit.samples[:, k].std(ddof=1)), (float(fit.low[k]), float(fit.high[k]))
+            )
+            for k in order
+        },
+        component={tally.values[k]: int(fit.component[k]) for k in order},
+        p_above=fit.p_above()[np.ix_(order, order)],
+        pairs=tally.pairs(),
+        convergence=convergence(posterior.mu, posterior.cov, tally.pairs(), rule, posterior.component),
+        model="Bradley-Terry, logistic, alpha 0.01, 1,000 bootstraps by scenario; a tie is half a win for each side",
+    )
+
+
+def tie_groups(tally: Tally, posterior: Posterior, delta: float) -> tuple[tuple[str, ...], ...]:
+    """Runs of neighbours that are practically equal: P(|difference| < delta) is at least 95 %. Best first."""
+    order = in_order(tally.values, posterior.mu, posterior.component)
+    groups: list[list[str]] = []
+    joined = False
+    for above, below in pairwise(order):
+        gap = float(posterior.mu[above] - posterior.mu[below])
+        spread = math.sqrt(posterior.cov[above, above] + posterior.cov[below, below] - 2 * posterior.cov[above, below])
+        equal = float(ndtr((delta - gap) / spread) - ndtr((-delta - gap) / spread)) >= _SURE
+        if equal and posterior.component[above] == posterior.component[below]:
+            if not joined:
+                groups.append([tally.values[above]])
+            groups[-1].append(tally.values[below])
+        joined = equal
+    return tuple(map(tuple, groups))
+
+
+def rank_bounds(tally: Tally, posterior: Posterior) -> dict[str, tuple[int, int]]:
+    """By value, its best and worst rank had all its episodes that are left out gone for it, or all against it.
+
+    Empty where nothing is left out. Ranks are those within the component.
+    """
+    missing = np.zeros((len(tally.values), len(tally.values)))
+    pairs = tally.pairs()
+    i, j = tally.indices([(pair.value_a, pair.value_b) for pair in pairs])
+    missing[i, j] = missing[j, i] = [pair.left_out for pair in pairs]
+    affected = np.flatnonzero(missing.any(axis=1))
+    wins, ties, size = tally.wins(), tally.ties(), len(tally.values)
+    ranks: dict[int, list[int]] = {int(k): [] for k in affected}
+    cases = [(int(k), favoured) for k in affected for favoured in (True, False)]
+    at_once = max(1, _MOST_NUMBERS // size**2)
+    for start in range(0, len(cases), at_once):
+        some = cases[start : start + at_once]
+        batch = np.repeat(wins[None], len(some), axis=0)
+        for row, (k, favoured) in enumerate(some):
+            if favoured:
+                batch[row, k] += missing[k]
+            else:
+                batch[row, :, k] += missing[k]
+        mu, _ = fit_map_batched(batch, np.repeat(ties[None], len(some), axis=0), posterior.margin)
+        for row, (k, _) in enumerate(some):
+            rivals = posterior.component == posterior.component[k]
+            ranks[k].append(1 + int(np.sum(mu[row][rivals] > mu[row, k])))
+    return {tally.values[k]: (min(both), max(both)) for k, both in ranks.items()}
