@@ -166,7 +166,7 @@ async def _saving(worlds: int, in_flight: int, least: float, scenarios: list[Sce
     # What is in flight when the rule holds is paid for too.
     paid = 1 - (thompson + in_flight).sum() / (uniform + in_flight).sum()
     means = f"{uniform.mean():,.0f} to {thompson.mean():,.0f} outcomes"
-    reached = f"{saved:.0%} ({means}; {paid:.0%} with those in flight at the stop; at the cap {capped[0]} and {capped[1]} of {worlds})"
+    reached = f"{saved:.0%} ({means}; {paid:.0%} with those in flight then; at the cap {capped[0]} and {capped[1]} of {worlds})"
     return Row(f"saved by thompson, {in_flight:,} in flight, floor .25", f">= {least:.0%}", reached, saved >= least)
 
 
