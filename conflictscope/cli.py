@@ -186,15 +186,15 @@ def run(
 
 @app.command()
 def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) -> None:
-    """Counts by state, calls, tokens, cost, rate, errors, time left.
+    """Counts by state, calls, tokens, cost, rate, errors, time left; and how far each ranking is from being settled.
 
     Example: [bold]conflictscope status demo[/bold]
     """
-    progress = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir))).progress
+    snapshot = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir)))
     if as_json:
-        _print_json(progress.to_json())
+        _print_json(snapshot.to_json())
     else:
-        views.print_status(_out, progress)
+        views.print_status(_out, snapshot)
 
 
 @app.command()
@@ -447,14 +447,14 @@ def _finish(
     if as_json:
         document = _ranking_json(result.folder, Method.POSTERIOR, rankings, truths)
         if not repeatable:
-            document["status"] = progress.to_json()
+            document["status"] = result.snapshot.to_json()
             document["left"] = list(result.left)
         _print_json(document)
     else:
         if truths and result.snapshot.conversation is not None:
             views.print_conversation(_out, result.snapshot.conversation)
         views.print_rankings(_out, rankings, truths)
-        views.print_status(_out, progress)
+        views.print_status(_out, result.snapshot)
         _out.print()
         _out.print(plain(f"See it again: {_command(f'rank {progress.run}{_runs_option(runs_dir)}')}"), soft_wrap=True)
     for text in _farewell(result, resume):
