@@ -30,6 +30,21 @@ class Session:
     state: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class JudgedGroup:
+    """What a judge made of the episodes of a group in both orders of the two actions.
+
+    judge: as the outcomes name it. conversations: how many episodes it named an action in each time. both_first, both_second: how
+    many of these it named the action shown first both times, or the one shown second.
+    """
+
+    group: Group
+    judge: str | None
+    conversations: int
+    both_first: int
+    both_second: int
+
+
 class RunReader:
     """Reads a run file. An OutcomeLog."""
 
@@ -104,6 +119,28 @@ class RunReader:
         query = """SELECT g.target, g.mode, g.steering, sum(e.verdict = 'tie') / (count(*) + 1.0) FROM episodes e
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
         return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
+
+    async def judged_groups(self) -> list[JudgedGroup]:
+        """One for each group and judge, from the first look at each episode that named an action in both orders.
+
+        Only the first: a later one is there because the first disagreed, and the last is what agreed. Episodes that ended
+        unresolved have a part in it, too.
+        """
+        # With min(), SQLite takes the other columns from the row that has it.
+        query = """SELECT g.target, g.mode, g.steering, e.judge, count(l.episode_seq),
+                   total(l.choice != l.other_choice AND l.choice = l.shown_first),
+                   total(l.choice != l.other_choice AND l.choice != l.shown_first)
+                   FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
+                       SELECT one.episode_seq, min(one.number), one.choice, one.shown_first, two.choice AS other_choice
+                       FROM judgements one
+                       JOIN judgements two ON two.episode_seq = one.episode_seq AND two.number = one.number + 1
+                       WHERE one.number % 2 = 0 AND one.shown_first != two.shown_first AND one.resolved AND two.resolved
+                       AND one.choice IN ('a', 'b') AND two.choice IN ('a', 'b') GROUP BY one.episode_seq
+                   ) l ON l.episode_seq = e.seq GROUP BY g.id, e.judge ORDER BY g.id, e.judge"""
+        return [
+            JudgedGroup(Group(target, Mode(mode), steering), judge, conversations, int(both_first), int(both_second))
+            for target, mode, steering, judge, conversations, both_first, both_second in await self._rows(query)
+        ]
 
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
