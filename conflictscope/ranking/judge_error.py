@@ -244,10 +244,10 @@ def fit_corrected(cells: Cells, size: int, error: JudgeError, *, prior_sd: float
     else:
         raise ArithmeticError(f"Fisher scoring did not settle in {_MOST_STEPS} steps")
     about = information(p, by)
-    cov = np.linalg.inv(curvature(about))
+    cov = np.linalg.inv(curvature(about)).astype(np.float64, copy=False)
     # How the utilities move with the rates, by implicit differentiation of the score. With 100 gold labels, coverage of 95 %
     # intervals is 87 % without this and 94 % with it.
-    moves = -cov @ np.stack([onto(*about[:2, 2]), onto(*about[:2, 3])], axis=1)
-    whole: FloatArray = cov + moves @ error.cov @ moves.T
+    moves = cov @ np.array([onto(*about[:2, 2]), onto(*about[:2, 3])]).T
+    cov += moves @ error.cov @ moves.T
     margin = float(point[size:].sum())
-    return Posterior(point[:size], whole[:size, :size], margin, components(-laplacian(i, j, count, size)))
+    return Posterior(point[:size], cov[:size, :size], margin, components(-laplacian(i, j, count, size)))
