@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.rankings.row import Row
+from conflictscope.outcome import PairedLooks
 from conflictscope.ranking.judge_error import (
     JudgeError,
     Uncorrected,
@@ -59,11 +60,15 @@ class Judged:
 
     def from_both_orders(self) -> tuple[Cells, JudgeError]:
         """Only verdicts on which both orders agree; the error from all pairs of looks."""
-        differ = self.look != self.other_look
         first = (self.look == 1) == (self.shown_first == 1)
-        error = estimate_judge_error(
-            int(np.sum(self.done != 0)), int(np.sum(differ & first)), int(np.sum(differ & ~first))
+        differ = self.look != self.other_look
+        looks = PairedLooks(
+            both_a=int(np.sum(~differ & (self.look == 1))),
+            both_b=int(np.sum(~differ & (self.look == -1))),
+            both_first=int(np.sum(differ & first)),
+            both_second=int(np.sum(differ & ~first)),
         )
+        error = estimate_judge_error(looks)
         return self._cells(~differ), _estimated(error).agreed()
 
     def from_gold(self) -> tuple[Cells, JudgeError]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group, Mode, Outcome, Verdict
+from conflictscope.outcome import Group, Mode, Outcome, PairedLooks, Verdict
 from conflictscope.ranking import JudgeError, Uncorrected, estimate_judge_error, judge_error_from_gold
 from conflictscope.store import JudgedGroup, RunReader
 from conflictscope.tables import GoldLabel, GoldTable
@@ -32,12 +32,8 @@ def _from_both_orders(judged: Sequence[JudgedGroup]) -> Mapping[JudgedGroup, Jud
     def estimated(row: JudgedGroup) -> JudgeError | Uncorrected:
         if row.group.mode is not Mode.OPEN_ENDED:
             return Uncorrected(f"{row.group.mode} has no judge")
-        same = [other for other in judged if other.judge == row.judge]
-        error = estimate_judge_error(
-            sum(other.conversations for other in same),
-            sum(other.both_first for other in same),
-            sum(other.both_second for other in same),
-        )
+        looks = sum((other.looks for other in judged if other.judge == row.judge), PairedLooks())
+        error = estimate_judge_error(looks)
         return error.agreed() if isinstance(error, JudgeError) else error
 
     return {row: estimated(row) for row in judged}
@@ -46,7 +42,7 @@ def _from_both_orders(judged: Sequence[JudgedGroup]) -> Mapping[JudgedGroup, Jud
 async def _from_gold(
     reader: RunReader, gold: GoldTable, judged: Sequence[JudgedGroup]
 ) -> Mapping[JudgedGroup, JudgeError | Uncorrected]:
-    both_orders = {row.group for row in judged if row.conversations}
+    both_orders = {row.group for row in judged if row.looks.conversations}
     looks: dict[str | None, list[tuple[bool | None, bool]]] = defaultdict(list)
     for label, outcome in await _labelled(reader, gold):
         if label.verdict in _DECISIVE and outcome.verdict in _DECISIVE:

@@ -13,12 +13,15 @@ the judge calls a tie, or neither action, is taken to be that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
+from conflictscope.outcome import PairedLooks
 from conflictscope.ranking.components import components
 from conflictscope.ranking.posterior import Posterior
 from conflictscope.ranking.probit import CUT_SD, PRIOR_SD, differences, laplacian
@@ -41,13 +44,12 @@ class JudgeError:
     """How often the verdicts that a ranking rests on name the wrong action.
 
     wrong_first, wrong_second: where the action that was taken was shown first or second; each in [0, 1], together below 1.
-    cov: (2, 2) covariance of the two estimates. looks: how many conversations they rest on. source: what was counted, in words.
+    cov: (2, 2) covariance of the two estimates. source: what was counted, in words.
     """
 
     wrong_first: float
     wrong_second: float
     cov: FloatArray
-    looks: int
     source: str
 
     def __post_init__(self) -> None:
@@ -84,11 +86,32 @@ class JudgeError:
         wrong = both_wrong / (both_right + both_wrong)
         slope = np.array([second * (1 - second), first * (1 - first)]) / (both_right + both_wrong) ** 2
         variance = float(slope @ self.cov @ slope)
-        return JudgeError(wrong, wrong, np.full((2, 2), variance), self.looks, self.source)
+        source = f"verdicts on which both orders agree, where one look {self.rates}; {self.source}"
+        return JudgeError(wrong, wrong, np.full((2, 2), variance), source)
+
+    @property
+    def rates(self) -> str:
+        """The two probabilities in words, with their standard errors."""
+        flip = f"names the wrong action in {self.flip:.1%} (se {self.flip_sd:.1%})"
+        if self.order_bias_sd == 0:  # the order is not known, or has no part in it
+            return flip
+        favoured = "first" if self.order_bias >= 0 else "second"
+        bias = f"{abs(self.order_bias):.1%} (se {self.order_bias_sd:.1%})"
+        return f"{flip}, and the action shown {favoured}, whatever was done, in {bias}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "flip": self.flip,
+            "flip_sd": self.flip_sd,
+            "order_bias": self.order_bias,
+            "order_bias_sd": self.order_bias_sd,
+            "source": self.source,
+        }
 
     def _sd(self, by_first: float, by_second: float) -> float:
         slope = np.array([by_first, by_second])
-        return float(np.sqrt(slope @ self.cov @ slope))
+        return math.sqrt(slope @ self.cov @ slope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,34 +124,37 @@ class Uncorrected:
 _AT_CHANCE = Uncorrected("the judge names the right action hardly more often than by chance: nothing can be corrected")
 
 
-def estimate_judge_error(conversations: int, both_first: int, both_second: int) -> JudgeError | Uncorrected:
-    """From conversations that a judge saw in both orders, and named an action each time.
+def estimate_judge_error(looks: PairedLooks) -> JudgeError | Uncorrected:
+    """The error of one look, from conversations that a judge saw in both orders.
 
-    both_first, both_second: how many of them it named the action shown first both times, or the one shown second; in all others
-    it stood by one action. With errors that are independent given what was done, these have the probabilities
+    With errors that are independent given what was done, it names the action shown first both times, or the one shown second,
+    with the probabilities
 
         F = (1 - wrong_first) wrong_second        S = wrong_first (1 - wrong_second)
 
     which two equations have one solution for a judge that is right more often than wrong. Errors that both looks share, because
-    the conversation itself misleads, are not seen: the estimate is then too low, and only gold labels tell.
+    the conversation itself misleads, are not seen: the bias of the order is found, but the rest is a lower bound.
     """
-    if conversations < FEWEST_LOOKS:
+    number = looks.conversations
+    if number < FEWEST_LOOKS:
         return Uncorrected(
-            f"fewer than {FEWEST_LOOKS} conversations in which the judge named an action in both orders ({conversations})"
+            f"fewer than {FEWEST_LOOKS} conversations in which the judge named an action in both orders ({number})"
         )
-    first, second = both_first / conversations, both_second / conversations
+    first, second = looks.both_first / number, looks.both_second / number
     information = (1 - first - second) ** 2 - 4 * first * second  # (1 - wrong_first - wrong_second)^2
     if information < _LEAST_INFORMATION**2:
         return _AT_CHANCE
-    wrong_first = (1 - first + second - np.sqrt(information)) / 2
-    wrong_second = (1 + first - second - np.sqrt(information)) / 2
+    wrong_first = (1 - first + second - math.sqrt(information)) / 2
+    wrong_second = (1 + first - second - math.sqrt(information)) / 2
     slope = np.linalg.inv([[-wrong_second, 1 - wrong_first], [1 - wrong_second, -wrong_first]])
     # Half a count more in each of the three cells, so that what was never seen is not taken to be impossible.
-    share = (np.array([both_first, both_second]) + 0.5) / (conversations + 1.5)
-    cov = slope @ ((np.diag(share) - np.outer(share, share)) / conversations) @ slope.T
-    return JudgeError(
-        float(wrong_first), float(wrong_second), cov, conversations, "conversations judged in both orders"
+    share = (np.array([looks.both_first, looks.both_second]) + 0.5) / (number + 1.5)
+    cov = slope @ ((np.diag(share) - np.outer(share, share)) / number) @ slope.T
+    source = (
+        f"{number:,} conversations judged in both orders ({looks.changed / number:.1%} judged otherwise in the other order, "
+        f"kappa {looks.kappa:.2f}; errors that both looks share are not seen)"
     )
+    return JudgeError(wrong_first, wrong_second, cov, source)
 
 
 def judge_error_from_gold(looks: Iterable[tuple[bool | None, bool]]) -> JudgeError | Uncorrected:
@@ -151,7 +177,7 @@ def judge_error_from_gold(looks: Iterable[tuple[bool | None, bool]]) -> JudgeErr
     cov = np.diag(variances) if by_order else np.full((2, 2), variances[0])
     if sum(rates) * 2 / len(rates) > 1 - _LEAST_INFORMATION:
         return _AT_CHANCE
-    return JudgeError(rates[0], rates[-1], cov, len(rows), "gold labels")
+    return JudgeError(rates[0], rates[-1], cov, f"{len(rows):,} gold labels")
 
 
 # By `Cells.shown_first` (not known, i, j): the share that wrong_first and wrong_second have in how often a judge errs where the
@@ -168,7 +194,7 @@ def _observed(
     d: (N,) differences of utilities. rates: (2,) wrong_first and wrong_second. shares: (N, 2, 2), rows of _SHARES.
     """
     won, lost = ndtr(d - margin), ndtr(-d - margin)
-    density_won, density_lost = (np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi) for x in (d - margin, d + margin))
+    density_won, density_lost = (np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi) for x in (d - margin, d + margin))
     wrong_i, wrong_j = (shares @ rates).T  # where i's action was taken, where j's was
     first, second = (won[:, None] * shares[:, 0] - lost[:, None] * shares[:, 1]).T  # what each error moves from i to j
     p = [won * (1 - wrong_i) + lost * wrong_j, won * wrong_i + lost * (1 - wrong_j)]

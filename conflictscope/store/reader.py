@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiosqlite
 
 from conflictscope.errors import StoreError
-from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
+from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
@@ -34,15 +34,12 @@ class Session:
 class JudgedGroup:
     """What a judge made of the episodes of a group in both orders of the two actions.
 
-    judge: as the outcomes name it. conversations: how many episodes it named an action in each time. both_first, both_second: how
-    many of these it named the action shown first both times, or the one shown second.
+    judge: as the outcomes name it.
     """
 
     group: Group
     judge: str | None
-    conversations: int
-    both_first: int
-    both_second: int
+    looks: PairedLooks
 
 
 class RunReader:
@@ -127,19 +124,18 @@ class RunReader:
         unresolved have a part in it, too.
         """
         # With min(), SQLite takes the other columns from the row that has it.
-        query = """SELECT g.target, g.mode, g.steering, e.judge, count(l.episode_seq),
-                   total(l.choice != l.other_choice AND l.choice = l.shown_first),
-                   total(l.choice != l.other_choice AND l.choice != l.shown_first)
+        query = """SELECT g.target, g.mode, g.steering, e.judge,
+                   total(choice = other_choice AND choice = 'a'), total(choice = other_choice AND choice = 'b'),
+                   total(choice != other_choice AND choice = first), total(choice != other_choice AND choice != first)
                    FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
-                       SELECT one.episode_seq, min(one.number), one.choice, one.shown_first, two.choice AS other_choice
-                       FROM judgements one
-                       JOIN judgements two ON two.episode_seq = one.episode_seq AND two.number = one.number + 1
-                       WHERE one.number % 2 = 0 AND one.shown_first != two.shown_first AND one.resolved AND two.resolved
-                       AND one.choice IN ('a', 'b') AND two.choice IN ('a', 'b') GROUP BY one.episode_seq
-                   ) l ON l.episode_seq = e.seq GROUP BY g.id, e.judge ORDER BY g.id, e.judge"""
+                       SELECT x.episode_seq, min(x.number), x.choice, x.shown_first AS first, y.choice AS other_choice
+                       FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
+                       WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
+                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge ORDER BY g.id, e.judge"""
         return [
-            JudgedGroup(Group(target, Mode(mode), steering), judge, conversations, int(both_first), int(both_second))
-            for target, mode, steering, judge, conversations, both_first, both_second in await self._rows(query)
+            JudgedGroup(Group(target, Mode(mode), steering), judge, PairedLooks(*map(int, counts)))
+            for target, mode, steering, judge, *counts in await self._rows(query)
         ]
 
     async def conversation(self, seq: int) -> Conversation:
