@@ -138,6 +138,11 @@ class RunReader:
             for target, mode, steering, judge, *counts in await self._rows(query)
         ]
 
+    async def settled(self) -> Mapping[Group, int]:
+        """The groups that the sweep stopped playing because their ranking was settled, and at how many outcomes."""
+        query = "SELECT target, mode, steering, settled FROM groups WHERE settled IS NOT NULL"
+        return {Group(target, Mode(mode), steering): rated for target, mode, steering, rated in await self._rows(query)}
+
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
         query = """SELECT g.target, g.mode, g.steering, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,
