@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
@@ -99,14 +98,14 @@ class JudgeError:
         bias = f"{abs(self.order_bias):.1%} (se {self.order_bias_sd:.1%})"
         return f"{flip}, and the action shown {favoured}, whatever was done, in {bias}"
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def figures(self) -> dict[str, float]:
         """For `--json`."""
         return {
             "flip": self.flip,
             "flip_sd": self.flip_sd,
             "order_bias": self.order_bias,
             "order_bias_sd": self.order_bias_sd,
-            "source": self.source,
         }
 
     def _sd(self, by_first: float, by_second: float) -> float:
