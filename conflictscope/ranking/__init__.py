@@ -2,6 +2,7 @@
 
 from conflictscope.ranking.beliefs import GroupBeliefs
 from conflictscope.ranking.bradley_terry import fit_bradley_terry
+from conflictscope.ranking.comparing import GroupOutcomes, align, compare
 from conflictscope.ranking.fold import GroupFold
 from conflictscope.ranking.methods import rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
@@ -12,9 +13,12 @@ from conflictscope.ranking.trueskill import TrueSkillRanker
 __all__ = [
     "GroupBeliefs",
     "GroupFold",
+    "GroupOutcomes",
     "Posterior",
     "Tally",
     "TrueSkillRanker",
+    "align",
+    "compare",
     "convergence",
     "doubts",
     "fit_bradley_terry",
