@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -207,18 +206,18 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons of a run. refused: what could not be compared, by its words, and why."""
+    """All comparisons of a run. refused: what could not be compared and why, in words."""
 
     comparisons: tuple[Comparison, ...]
     alignments: tuple[Alignment, ...]
-    refused: Mapping[str, str]
+    refused: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The document of `compare --json`, less the run."""
         return {
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "alignments": [alignment.to_json() for alignment in self.alignments],
-            "refused": dict(self.refused),
+            "refused": list(self.refused),
         }
 
 

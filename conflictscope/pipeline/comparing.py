@@ -41,18 +41,18 @@ async def compare(
     if len(wanted) >= _MANY:
         tell(f"{len(wanted)} pairs of groups to compare.")
     comparisons: list[Comparison] = []
-    refused: dict[str, str] = {}
+    refused: list[str] = []
     for number, (first, second) in enumerate(wanted, start=1):
         try:
             comparisons.append(compare_groups(outcomes[first], outcomes[second]))
         except InputError as error:
-            refused[f"{first} and {second}"] = str(error)
+            refused.append(str(error))
         if number % _MANY == 0:
             tell(f"{number} of {len(wanted)} pairs of groups are compared.")
     alignments = _alignments(outcomes, _stated_rankings(meta), refused) if By.STEERING in by else []
     if not comparisons and not alignments:
-        raise InputError("nothing can be compared:\n" + "\n".join(refused.values()), path=folder.database)
-    return Comparisons(tuple(comparisons), tuple(alignments), refused)
+        raise InputError("nothing can be compared:\n" + "\n".join(refused), path=folder.database)
+    return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused))
 
 
 def _differ_in_one_of(by: Collection[By], first: Group, second: Group) -> bool:
@@ -66,7 +66,7 @@ def _stated_rankings(meta: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _alignments(
-    outcomes: Mapping[Group, GroupOutcomes], rankings: Mapping[str, tuple[str, ...]], refused: dict[str, str]
+    outcomes: Mapping[Group, GroupOutcomes], rankings: Mapping[str, tuple[str, ...]], refused: list[str]
 ) -> list[Alignment]:
     """Of every steered group whose steering states a ranking. Adds to `refused` what could not be told."""
     found = []
@@ -78,5 +78,5 @@ def _alignments(
         try:
             found.append(align(ranking, unsteered, steered))
         except InputError as error:
-            refused[f"alignment of {group}"] = str(error)
+            refused.append(str(error))
     return found

@@ -9,7 +9,7 @@ that prior, so that the little which the prior adds is uncertain too (randomised
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,6 @@ _Z95 = float(ndtri(0.975))
 
 BoolArray = NDArray[np.bool_]
 Pair = tuple[str, str]
-PairTest = Callable[[Pair], bool]
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,16 @@ class _Shared:
     unshared: tuple[int, int]
 
     @classmethod
-    def of(cls, first: GroupOutcomes, second: GroupOutcomes, wanted: PairTest = lambda pair: True) -> _Shared:
-        """Of pairs that are `wanted`. Raises InputError where no scenario is shared."""
+    def of(cls, first: GroupOutcomes, second: GroupOutcomes, among: Collection[str] | None = None) -> _Shared:
+        """Of all pairs, or those of two values `among` some. Raises InputError where no scenario is shared."""
+
+        def wanted(pair: Pair) -> bool:
+            return among is None or (pair[0] in among and pair[1] in among)
+
         keys = [key for key in first.counts.keys() & second.counts.keys() if wanted(key[1])]
         if not keys:
-            raise InputError(f"{first.group} and {second.group}: no scenario has rated outcomes in both")
+            what = "scenario" if among is None else f"scenario of two of the values {', '.join(among)}"
+            raise InputError(f"{first.group} and {second.group}: no {what} has rated outcomes in both")
         pairs = sorted({pair for _, pair in keys})
         place = {pair: number for number, pair in enumerate(pairs)}
         scenarios: dict[str, list[tuple[int, ...]]] = defaultdict(list)
@@ -297,7 +301,7 @@ def align(
     place = {value: number for number, value in enumerate(ranking)}
     if len(place) < len(ranking):
         raise InputError(f"{after.group}: the ranking names a value twice: {', '.join(ranking)}")
-    shared = _Shared.of(before, after, lambda pair: pair[0] in place and pair[1] in place)
+    shared = _Shared.of(before, after, place)
     ahead = np.array([place[a] < place[b] for a, b in shared.pairs])
     agreed, decisive = _agreed(shared.seen(), ahead)
     used = np.flatnonzero((decisive[0] > 0).all(axis=0))

@@ -22,7 +22,7 @@ PRIOR_SD = 1 / math.sqrt(2)
 """Standard deviation of a utility before any outcome: as great as the noise of one side of a comparison."""
 
 # Cutpoints have a wide half-normal prior, which matters only where all outcomes are ties.
-_CUT_SD = 2.0
+CUT_SD = 2.0
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 _MOST_STEPS = 100
 _LONGEST_STEP = 2.0
@@ -151,7 +151,7 @@ def fit_map(levels: Levels, prior_sd: float = PRIOR_SD) -> MapFit:
     """
     size, cuts, i, j, count = levels.size, levels.cuts, levels.i, levels.j, levels.count
     of_low, of_high = levels.design()
-    prior = np.concatenate([np.full(size, prior_sd**-2.0), np.full(cuts, _CUT_SD**-2.0)])
+    prior = np.concatenate([np.full(size, prior_sd**-2.0), np.full(cuts, CUT_SD**-2.0)])
 
     def at(point: FloatArray) -> tuple[float, LevelTerms]:
         low, high = levels.ends(point[size:])

@@ -84,7 +84,7 @@ def test_unknown_prices_are_told_not_counted_as_free() -> None:
     on = console(160)
     used = {ALPHA: replace(USED, unpriced=7)}
     on.print(screen(snapshot(usage=used), 24, 160))
-    print_status(on, progress(usage=used))
+    print_status(on, snapshot(usage=used))
     assert "+ 7 unpriced calls" in shown(on)
     assert "7 calls of unknown price" in shown(on)
 
@@ -93,7 +93,7 @@ def test_a_line_for_logs_says_the_same_in_one_line() -> None:
     """Without a terminal a run is one line at a time."""
     text = line(snapshot()).plain
     assert "\n" not in text
-    for part in ("325/1,000", "a 300", "t0 / open_ended: value0 > value2 > value1"):
+    for part in ("325/1,000", "a 300", "t0 / open_ended: value0 > value1 > value2"):
         assert part in text
 
 
@@ -102,19 +102,19 @@ def test_rankings_show_order_intervals_pairs_and_notes() -> None:
     on = console(100)
     print_rankings(on, [ranking()])
     text = shown(on)
-    assert text.index("1.  value0") < text.index("2.  value2") < text.index("3.  value1")
+    assert text.index("1.  value0") < text.index("2.  value1") < text.index("-  value2")
     assert "value0 6 : 0 value1, 3 refused" in text
-    assert "no rated outcome yet for value2" in text
+    assert "never compared, so not ranked: value2" in text
     assert "3 of 9 episodes (33%) left out: 3 refused" in " ".join(text.split())
-    assert "not settled yet" in text
+    assert "6 outcomes, settled" in text
 
 
 def test_a_truth_that_differs_is_not_hidden() -> None:
     """Beside a planted truth, an equal ranking says so, and so does one that is not."""
     on = console(100)
     one = ranking()
-    print_rankings(on, [one], {str(one.group): ["value0", "value2", "value1"]})
-    print_rankings(on, [one], {str(one.group): ["value1", "value2", "value0"]})
+    print_rankings(on, [one], {str(one.group): ["value0", "value1", "value2"]})
+    print_rankings(on, [one], {str(one.group): ["value1", "value0", "value2"]})
     assert "equals the ranking" in shown(on)
     assert "DIFFERS from the ranking" in shown(on)
 
@@ -140,7 +140,7 @@ def test_no_outcome_is_told_in_words() -> None:
 def test_status_counts_states_and_kinds_of_failure() -> None:
     """Every state that occurs, and what the failed ones failed by."""
     on = console()
-    print_status(on, progress(failures={"timeout": 3, "http_500": 2}))
+    print_status(on, snapshot(failures={"timeout": 3, "http_500": 2}))
     text = " ".join(shown(on).split())
     for part in (
         "episodes 325 of 1,000",
@@ -156,7 +156,7 @@ def test_status_tells_what_became_of_calls_and_dollars() -> None:
     """Answered, failed, abandoned and in flight; spent, at risk, reserved and forecast; by role, target and lane."""
     on = console(200)
     used = {ALPHA: replace(USED, at_risk_usd=0.5), JUDGE: Usage(calls=234, cost_usd=1.0)}
-    print_status(on, progress(usage=used, limit_usd=10.0, verdicts={Verdict.A: 250}))
+    print_status(on, snapshot(usage=used, limit_usd=10.0, verdicts={Verdict.A: 250}))
     text = " ".join(shown(on).split())
     for part in (
         "calls 1,227 answered, 5 failed, 2 abandoned, 3 in flight",
