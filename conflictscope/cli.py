@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 
 from conflictscope import __version__, pipeline, views
+from conflictscope.comparison import By
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.library import find, library_counts, load_library, load_value_set
 from conflictscope.monitor import Monitor
@@ -226,6 +227,28 @@ def rank(
         _print_json(_ranking_json(folder, method, rankings))
     else:
         views.print_rankings(_out, rankings)
+
+
+@app.command()
+def compare(
+    run_name: RunName,
+    by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the three.")] = None,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Compare targets, modes and steerings on the scenarios that they share, with intervals clustered by scenario.
+
+    For each two groups that differ in one thing only: how utilities and ranks differ, and how alike the rankings are. For each
+    steering that states a ranking: the share of outcomes that agree with it, without and with the steering.
+
+    Example: [bold]conflictscope compare demo --by mode[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    found = asyncio.run(pipeline.compare(folder, tuple(By) if by is None else (by,), _tell))
+    if as_json:
+        _print_json({"run": folder.name, **found.to_json()})
+    else:
+        views.print_comparisons(_out, found)
 
 
 @app.command("import")

@@ -2,6 +2,7 @@
 
 from conflictscope.ranking.beliefs import GroupBeliefs
 from conflictscope.ranking.bradley_terry import fit_bradley_terry
+from conflictscope.ranking.comparing import GroupOutcomes, align, compare
 from conflictscope.ranking.fold import GroupFold
 from conflictscope.ranking.judge_error import (
     JudgeError,
@@ -19,11 +20,14 @@ from conflictscope.ranking.trueskill import TrueSkillRanker
 __all__ = [
     "GroupBeliefs",
     "GroupFold",
+    "GroupOutcomes",
     "JudgeError",
     "Posterior",
     "Tally",
     "TrueSkillRanker",
     "Uncorrected",
+    "align",
+    "compare",
     "convergence",
     "doubts",
     "estimate_judge_error",

@@ -195,12 +195,17 @@ def fit_map(levels: Levels, prior_sd: float = PRIOR_SD) -> MapFit:
 
 
 def fit_map_batched(
-    wins: FloatArray, ties: FloatArray | None = None, margin: ArrayLike = 0.0, prior_sd: float = PRIOR_SD
+    wins: FloatArray,
+    ties: FloatArray | None = None,
+    margin: ArrayLike = 0.0,
+    prior_sd: float = PRIOR_SD,
+    prior_mean: FloatArray | float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     """The most probable utilities for many count matrices at once, at a known margin.
 
     wins: (B, K, K), how often the value of the row beat that of the column. ties: (B, K, K), symmetric. margin: of ties, one
-    number or (B,), >= 0. Returns means (B, K) and covariances (B, K, K), the latter from the curvature at the mean.
+    number or (B,), >= 0. prior_mean: of the utilities, one number or (B, K). Returns means (B, K) and covariances (B, K, K), the
+    latter from the curvature at the mean.
     """
     rounds, size, _ = wins.shape
     i, j = np.triu_indices(size, 1)
@@ -227,7 +232,7 @@ def fit_map_batched(
             first += count * once
             second += count * twice
         curvature = prior - (second @ outer).reshape(rounds, size, size)
-        gradient = first @ incidence - prior_sd**-2.0 * mu
+        gradient = first @ incidence - prior_sd**-2.0 * (mu - prior_mean)
         step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
         mu += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
         if float(np.abs(step).max(initial=0.0)) < _BATCH_TOLERANCE:
