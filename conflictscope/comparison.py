@@ -121,7 +121,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """The comparison as `compare --json` shows it."""
         return {
-            "by": [by.value for by in self.by],
+            "differ_in": [by.value for by in self.by],
             "first": group_json(self.first),
             "second": group_json(self.second),
             "scenarios": self.scenarios,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from itertools import combinations
 from typing import Any
@@ -14,7 +15,7 @@ from conflictscope.ranking import compare as compare_groups
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import RunReader
 
-_MANY = 20  # comparisons from which on it takes long enough to say so
+_TELL_EVERY_S = 5.0
 
 
 async def compare(
@@ -38,16 +39,16 @@ async def compare(
         asked = " or ".join(By) if set(by) == set(By) else " or ".join(by)
         there = "; ".join(map(str, outcomes)) or "none"
         raise InputError(f"no two groups of outcomes differ in {asked} only; there are: {there}", path=folder.database)
-    if len(wanted) >= _MANY:
-        tell(f"{len(wanted)} pairs of groups to compare.")
     comparisons: list[Comparison] = []
     refused: list[str] = []
+    told_at = time.monotonic()
     for number, (first, second) in enumerate(wanted, start=1):
         try:
             comparisons.append(compare_groups(outcomes[first], outcomes[second]))
         except InputError as error:
             refused.append(str(error))
-        if number % _MANY == 0:
+        if time.monotonic() - told_at >= _TELL_EVERY_S:
+            told_at = time.monotonic()
             tell(f"{number} of {len(wanted)} pairs of groups are compared.")
     alignments = _alignments(outcomes, _stated_rankings(meta), refused) if By.STEERING in by else []
     if not comparisons and not alignments:

@@ -16,8 +16,9 @@ from conflictscope.views.text import plain
 
 _MOST_IN_FULL = 10
 _MOST_PAIRS = 15
-_BAR_WIDTH = 19
+_BAR_WIDTH = 15
 _WIDTH_FOR_BARS = 78
+_WIDTH_FOR_UTILITIES = 96
 
 
 def print_comparisons(console: Console, found: Comparisons) -> None:
@@ -42,7 +43,7 @@ def print_comparisons(console: Console, found: Comparisons) -> None:
 
 def _print_summary(console: Console, comparisons: Sequence[Comparison]) -> None:
     """A row each, what is held fixed as a heading; the least alike first."""
-    table = _table("", "shared", "tau", "rho", "moved", "most")
+    table = _table("", "shared", "tau", "rho", "moved")
     ordered = sorted(comparisons, key=lambda comparison: (comparison.by[0].value, _held(comparison)))
     for heading, rows in groupby(ordered, key=_held):
         table.add_row(plain(heading, "bold"))
@@ -52,13 +53,12 @@ def _print_summary(console: Console, comparisons: Sequence[Comparison]) -> None:
                 f"{row.scenarios:,}",
                 _figure(row.tau),
                 f"{row.rho.value:+.2f}" if row.rho else "-",
-                f"{row.resolved} of {len(row.shifts)}",
-                f"{row.shifts[0].utility_difference.value:+.2f}",
+                f"{row.resolved}/{len(row.shifts)}",
             )
     console.print(table)
     told = (
-        "shared: scenarios. tau, rho: how alike the rankings are, from -1 to 1. moved: values whose utility differs for sure "
-        "(*). most: the greatest difference of a utility.\n"
+        "shared: scenarios. tau, rho: how alike the rankings are, from -1 to 1. moved: values whose difference of utility is "
+        "resolved.\n"
     )
     console.print(plain(told, "dim"))
 
@@ -73,16 +73,17 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
     )
     if comparison.tau is not None:
         console.print(plain(f"  tau {_figure(comparison.tau)}, rho {_figure(comparison.rho)}", "dim"))
-    bars = console.width >= _WIDTH_FOR_BARS
+    bars, utilities = console.width >= _WIDTH_FOR_BARS, console.width >= _WIDTH_FOR_UTILITIES
     ends = [abs(end) for s in comparison.shifts for end in (s.utility_difference.low, s.utility_difference.high)]
-    table = _table("", "rank", "", "utility", "difference", *([""] if bars else []))
+    table = _table("", "rank", "", *(["utility"] if utilities else []), "difference", *([""] if bars else []))
     for shift in comparison.shifts:
+        both = [f"{shift.utilities[0]:+.2f} → {shift.utilities[1]:+.2f}"] if utilities else []
         bar = [_bar(shift.utility_difference, max(ends))] if bars else []
         table.add_row(
             plain(shift.value),
             f"{shift.ranks[0]:g} → {shift.ranks[1]:g}",
-            _ends(shift.rank_difference, "+g"),
-            f"{shift.utilities[0]:+.2f} → {shift.utilities[1]:+.2f}",
+            f"[{_signed(shift.rank_difference.low)}, {_signed(shift.rank_difference.high)}]",
+            *both,
             _difference(shift),
             *bar,
         )
@@ -92,10 +93,9 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
 
 def _print_alignment(console: Console, alignment: Alignment, *, pairs: bool) -> None:
     console.print(
-        plain(f"{alignment.group}", "bold").append_text(
-            plain(f"  states {' > '.join(alignment.ranking)}; {alignment.scenarios:,} scenarios shared", "dim")
-        )
+        plain(f"{alignment.group}", "bold").append_text(plain(f"  {alignment.scenarios:,} scenarios shared", "dim"))
     )
+    console.print(plain(f"  states {' > '.join(alignment.ranking)}", "dim"))
     table = _table("outcomes that agree", "without", "", "with", "")
     rows = [("mean of all pairs", alignment.before, alignment.after)]
     if pairs:
@@ -149,11 +149,11 @@ def _side(by: By, group: Group) -> str:
 
 
 def _figure(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:+.2f} {_ends(estimate, '+.2f')}"
+    return "-" if estimate is None else f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
 
 
-def _ends(estimate: Estimate, form: str) -> str:
-    return f"[{estimate.low:{form}}, {estimate.high:{form}}]"
+def _signed(steps: float) -> str:
+    return f"{steps:+g}" if steps else "0"
 
 
 def _difference(shift: ValueShift) -> Text:
