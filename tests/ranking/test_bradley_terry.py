@@ -167,7 +167,7 @@ def test_sets_never_compared_are_fitted_apart() -> None:
 
 
 @settings(max_examples=60)
-@given(st.integers(2, 5).flatmap(lambda size: counts(size, 20)), st.sampled_from([1e-9, 0.01, 5.0]))
+@given(st.integers(2, 5).flatmap(lambda size: counts(size, 20)), st.sampled_from([1e-6, 0.01, 5.0]))
 def test_any_counts_with_a_decision_give_finite_ordered_numbers(wins: np.ndarray, alpha: float) -> None:
     """Perfect records and values never compared among them."""
     wins[0, 1] += 1
