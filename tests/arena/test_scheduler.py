@@ -188,6 +188,21 @@ async def test_what_a_former_process_found_settled_stays_so() -> None:
     assert {assignment.spec.group for assignment in everything} == set(GROUPS)
 
 
+@pytest.mark.parametrize("policy", ["uniform", "thompson"])
+async def test_a_group_that_cannot_be_played_is_passed_over(policy: str) -> None:
+    """While its lane is closed none of its episodes is handed out; the other group gets all of its own."""
+    scheduler: Scheduler = (
+        UniformScheduler(plan(20), Store(), Settling({}, DEFAULT_RULE, Store()), {})
+        if policy == "uniform"
+        else thompson(plan(20), believing(disagreed=PAIRS))
+    )
+    played = []
+    while (assignment := await scheduler.next(lambda group: group == GROUPS[0])) is not None:
+        played.append(assignment.spec)
+        scheduler.returned(assignment, outcome(assignment))
+    assert sorted(spec.key for spec in played) == sorted(spec.key for spec in plan(20) if spec.group == GROUPS[1])
+
+
 async def test_thompson_asks_where_draws_disagree() -> None:
     """With no floor every episode is of the doubtful pair until there are no more of it; then of the pair that had fewest."""
     scheduler = thompson(plan(10), believing(disagreed=[("x", "z")]))
