@@ -132,7 +132,8 @@ class RunReader:
                        FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
                        WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
                        AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
-                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge ORDER BY g.id, e.judge"""
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge
+                   ORDER BY g.target, g.mode, g.steering, e.judge"""
         return [
             JudgedGroup(Group(target, Mode(mode), steering), judge, PairedLooks(*map(int, counts)))
             for target, mode, steering, judge, *counts in await self._rows(query)

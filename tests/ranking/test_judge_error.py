@@ -153,7 +153,12 @@ def test_an_error_is_told_in_words_and_numbers() -> None:
     assert agreed.rates.startswith("names the wrong action in 1.2% (se ")
     assert "order" not in agreed.rates
     assert error.rates in agreed.source
-    assert agreed.to_json().keys() == {"flip", "flip_sd", "order_bias", "order_bias_sd", "source"}
+    assert agreed.figures == {
+        "flip": agreed.flip,
+        "flip_sd": agreed.flip_sd,
+        "order_bias": agreed.order_bias,
+        "order_bias_sd": agreed.order_bias_sd,
+    }
 
 
 # -- real judges -------------------------------------------------------------------------------------------------------
@@ -165,10 +170,8 @@ def test_real_judges_are_counted_as_published_and_their_bias_is_found() -> None:
     They see no more of the other errors than labels do: what misleads a judge in one order misleads it in the other.
     """
     folder = shared("llmbar_judges")
-    published = {
-        (row["subset"], row["evaluator"], row["strategy"]): row
-        for row in csv.DictReader((folder / "published_statistics.csv").open())
-    }
+    with (folder / "published_statistics.csv").open() as file:
+        published = {(row["subset"], row["evaluator"], row["strategy"]): row for row in csv.DictReader(file)}
     pairs: dict[tuple[str, ...], list[tuple[str, str, str]]] = defaultdict(list)
     with gzip.open(folder / "verdicts.csv.gz", "rt") as file:
         for row in csv.DictReader(file):
