@@ -70,7 +70,7 @@ class Monitor:
         )
         rankings = [self._folds[group].ranking() for group in sorted(self._folds, key=str)]
         conversation = await self._reader.conversation(self._told_seq) if self._told_seq else None
-        return Snapshot(progress, rankings, list(self._recent), conversation)
+        return Snapshot(progress, rankings, list(self._recent), conversation, await self._reader.settled())
 
     async def _elapsed_s(self, sessions: list[Session], *, running: bool) -> float:
         total = 0.0

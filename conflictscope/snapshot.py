@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from conflictscope.outcome import Message, Outcome, Verdict
+from conflictscope.outcome import Group, Message, Outcome, Verdict
 from conflictscope.rating import Ranking
 
 
@@ -145,9 +145,29 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Progress, the ranking of each group, the latest outcomes (newest first), the latest judged conversation."""
+    """Progress, the ranking of each group, the latest outcomes (newest first), the latest judged conversation.
+
+    stopped: the groups that take no more episodes because their ranking was settled, and at how many outcomes it was.
+    """
 
     progress: Progress
     rankings: Sequence[Ranking]
     recent: Sequence[Outcome]
     conversation: Conversation | None
+    stopped: Mapping[Group, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status --json` shows it: progress, and how far each ranking is from being settled."""
+        groups = [
+            {
+                "target": ranking.group.target,
+                "mode": ranking.group.mode.value,
+                "steering": ranking.group.steering,
+                "outcomes": ranking.outcomes,
+                "converged": ranking.converged,
+                "stopped_at": self.stopped.get(ranking.group),
+                **ranking.convergence.to_json(),
+            }
+            for ranking in self.rankings
+        ]
+        return {**self.progress.to_json(), "groups": groups}

@@ -167,7 +167,9 @@ async def _saving(worlds: int, in_flight: int, least: float, scenarios: list[Sce
     paid = 1 - (thompson + in_flight).sum() / (uniform + in_flight).sum()
     means = f"{uniform.mean():,.0f} to {thompson.mean():,.0f} outcomes"
     reached = f"{saved:.0%} ({means}; {paid:.0%} with those in flight then; at the cap {capped[0]} and {capped[1]} of {worlds})"
-    return Row(f"saved by thompson, {in_flight:,} in flight, floor .25", f">= {least:.0%}", reached, saved >= least)
+    return Row(
+        f"saved by thompson, {in_flight:,} in flight, floor .25", f">= {least:.0%}", reached, bool(saved >= least)
+    )
 
 
 async def _coverage(worlds: int, scenarios: list[Scenario]) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from conflictscope.ports import Beliefs, Choice, EpisodeSink, Reason
 from conflictscope.seeds import derive
 
 _LOOKAHEAD = 500
-_DRAWS = 8
+_TRIES = 8  # for a disagreement on a pair that has episodes left
 _MOST_VALUES = 24
 
 Pair = tuple[str, str]
@@ -199,7 +199,7 @@ class ThompsonScheduler:
         if rng.random() < self._floor:
             self._floor_turn[group] += 1
             return Choice("uniform", "floor"), left[self._floor_turn[group] % len(left)]
-        for _ in range(_DRAWS):
+        for _ in range(_TRIES):
             doubtful = [pair for pair in beliefs.disagreed() if pair in left]
             if doubtful:
                 return Choice("thompson", "disagreement"), doubtful[int(rng.integers(len(doubtful)))]

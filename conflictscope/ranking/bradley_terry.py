@@ -13,7 +13,7 @@ from conflictscope.ranking.posterior import checked_counts
 from conflictscope.ranking.tally import Clusters
 from conflictscope.rating import FloatArray, IntArray
 
-_LEAST_ALPHA = 1e-12  # below it, perfect records are beyond the precision of floats
+_LEAST_ALPHA = 1e-6  # below it, perfect records are beyond the precision of floats
 _MOST_STEPS = 1000
 _LONGEST_STEP = 1.0  # in log-odds: the curvature changes little over it, so that Newton's method does not overshoot
 _STEP_TOLERANCE = 1e-6  # convergence is quadratic: after such a step the error is far smaller
@@ -54,11 +54,12 @@ def fit_bradley_terry(
     """Log strengths from counts, the maximum of the likelihood times a Dirichlet prior.
 
     wins: (K, K), wins[i, j] is how often i beat j. ties: (K, K), symmetric; a tie is half a win for each side. alpha: strength of
-    the prior, 0 or at least 1e-12, as in `choix.ilsr_pairwise` (Maystre and Grossglauser 2015), whose fixed point this is: the
+    the prior, 0 or at least 1e-6, as in `choix.ilsr_pairwise` (Maystre and Grossglauser 2015), whose fixed point this is: the
     log-prior is alpha K times the sum of log softmax(strength), with K that of a component. clusters: the scenarios that the
-    bootstrap draws from; without them each outcome is drawn on its own. Raises ValueError for counts that are not such, where
-    there is no decisive outcome, and for alpha = 0 where, in the counts or in a sample of the bootstrap, some values won or lost
-    all that they met the others in.
+    bootstrap draws from; without them each outcome is drawn on its own.
+
+    Raises ValueError for counts that are not such, where there is no decisive outcome, and for alpha = 0 where, in the counts or
+    in a sample of the bootstrap, some values won or lost all that they met the others in.
     """
     wins, ties = checked_counts(wins, ties)
     if not (alpha == 0 or _LEAST_ALPHA <= alpha < np.inf):
@@ -150,5 +151,6 @@ def _fit_connected(points: FloatArray, alpha: float, start: FloatArray) -> Float
         length = np.abs(step).max(axis=1, keepdims=True)
         theta[:, :-1] += step * (_LONGEST_STEP / np.maximum(length, _LONGEST_STEP))
         if float(length.max()) < _STEP_TOLERANCE:
-            return theta - theta.mean(axis=1, keepdims=True)
+            centred: FloatArray = theta - theta.mean(axis=1, keepdims=True)
+            return centred
     raise ArithmeticError(f"Bradley-Terry strengths did not settle in {_MOST_STEPS} steps; a greater alpha may help")

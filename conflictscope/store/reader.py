@@ -13,7 +13,7 @@ from typing import Any, Self
 import aiosqlite
 
 from conflictscope.errors import StoreError
-from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
+from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
@@ -28,6 +28,18 @@ class Session:
     started_at: str
     ended_at: str | None
     state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedGroup:
+    """What a judge made of the episodes of a group in both orders of the two actions.
+
+    judge: as the outcomes name it.
+    """
+
+    group: Group
+    judge: str | None
+    looks: PairedLooks
 
 
 class RunReader:
@@ -104,6 +116,28 @@ class RunReader:
         query = """SELECT g.target, g.mode, g.steering, sum(e.verdict = 'tie') / (count(*) + 1.0) FROM episodes e
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
         return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
+
+    async def judged_groups(self) -> list[JudgedGroup]:
+        """One for each group and judge, from the first look at each episode that named an action in both orders.
+
+        Only the first: a later one is there because the first disagreed, and the last is what agreed. Episodes that ended
+        unresolved have a part in it, too.
+        """
+        # With min(), SQLite takes the other columns from the row that has it.
+        query = """SELECT g.target, g.mode, g.steering, e.judge,
+                   total(choice = other_choice AND choice = 'a'), total(choice = other_choice AND choice = 'b'),
+                   total(choice != other_choice AND choice = first), total(choice != other_choice AND choice != first)
+                   FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
+                       SELECT x.episode_seq, min(x.number), x.choice, x.shown_first AS first, y.choice AS other_choice
+                       FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
+                       WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
+                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge
+                   ORDER BY g.target, g.mode, g.steering, e.judge"""
+        return [
+            JudgedGroup(Group(target, Mode(mode), steering), judge, PairedLooks(*map(int, counts)))
+            for target, mode, steering, judge, *counts in await self._rows(query)
+        ]
 
     async def settled(self) -> Mapping[Group, int]:
         """The groups that the sweep stopped playing because their ranking was settled, and at how many outcomes."""

@@ -148,16 +148,39 @@ def print_rankings(
             same = list(truth) == ranking.order
             mark = "equals the ranking" if same else "DIFFERS from the ranking"
             console.print(plain(f"  planted truth: {' > '.join(truth)}  ({mark})", _STYLES[same]))
+        if ranking.uncorrected is not None:
+            console.print(_indented(f"uncorrected: {_in_one_line(ranking.uncorrected)}", "dim"))
+        for text in _about(ranking):
+            console.print(_indented(text, "dim"))
         for pair in ranking.pairs[:_MOST_PAIRS]:
             console.print(plain(_pair_line(pair), "dim"))
         if len(ranking.pairs) > _MOST_PAIRS:
             console.print(plain(f"  ... and {len(ranking.pairs) - _MOST_PAIRS:,} more pairs: see --json", "dim"))
         for note in ranking.notes():
-            console.print(plain(f"  note: {note}", "yellow"))
+            console.print(_indented(f"note: {note}", "yellow"))
         console.print()
 
 
 _MOST_PAIRS = 12
+_PASSED = {True: "passed", False: "FAILED", None: "not made"}
+
+
+def _about(ranking: Ranking) -> list[str]:
+    """What was fitted, and how well it fits."""
+    lines = [f"practically equal: {' = '.join(group)}" for group in ranking.tie_groups]
+    lines += [f"model: {ranking.model}"] if ranking.model else []
+    lines += [f"judge: {ranking.judge_error.says}"] if ranking.judge_error else []
+    if ranking.checks:
+        lines.append(f"checks: {', '.join(f'{check.name} {_PASSED[check.passed]}' for check in ranking.checks)}")
+    return lines
+
+
+def _indented(text: str, style: str) -> Padding:
+    return Padding(plain(text, style), (0, 0, 0, 2))
+
+
+def _in_one_line(ranking: Ranking) -> str:
+    return " > ".join(f"{value} {rating.mu:+.2f}" for value, rating in ranking.ratings.items())
 
 
 def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> RenderableType:
@@ -219,8 +242,9 @@ def print_library(console: Console, counts: Mapping[str, Any]) -> None:
 # -- status ------------------------------------------------------------------------------------------------------------
 
 
-def print_status(console: Console, progress: Progress) -> None:
-    """Where a run stands."""
+def print_status(console: Console, snapshot: Snapshot) -> None:
+    """Where a run stands, and its rankings."""
+    progress = snapshot.progress
     total = progress.total
     table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
     rows = [
@@ -247,6 +271,22 @@ def print_status(console: Console, progress: Progress) -> None:
     if len(progress.usage) > 1:
         console.print()
         console.print(_usage_table(progress))
+    if snapshot.rankings:
+        console.print()
+        console.print(_convergence_table(snapshot))
+
+
+def _convergence_table(snapshot: Snapshot) -> Table:
+    """How far each ranking is from being settled."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    table.add_column("ranking of", no_wrap=True, overflow="ellipsis")
+    table.add_column("outcomes", justify="right", no_wrap=True, min_width=8)
+    table.add_column("state")
+    for ranking in snapshot.rankings:
+        stopped = snapshot.stopped.get(ranking.group)
+        state = ranking.convergence.words() if stopped is None else f"settled at {stopped:,} outcomes, takes no more"
+        table.add_row(plain(str(ranking.group)), f"{ranking.outcomes:,}", plain(state, _STYLES[ranking.converged]))
+    return table
 
 
 def _calls(progress: Progress) -> str:
