@@ -506,10 +506,9 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
     match result.state:
         case "converged":
             planned = progress.planned or progress.done
-            told += [
-                f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes. To play the rest, resume with:",
-                f"  {resume} --set stop.when=plan",
-            ]
+            told.append(f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes.")
+            if progress.done < planned:
+                told += ["To play the rest, resume with:", f"  {resume} --set stop.when=plan"]
         case "enough":
             told += [
                 f"Ended early: {result.message}. To play the rest, resume with:",

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import aiosqlite
 
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.rating import StopRule
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
@@ -139,10 +140,16 @@ class RunReader:
             for target, mode, steering, judge, *counts in await self._rows(query)
         ]
 
-    async def settled(self) -> Mapping[Group, int]:
-        """The groups that the sweep stopped playing because their ranking was settled, and at how many outcomes."""
+    async def settled(self, rule: StopRule) -> Mapping[Group, int]:
+        """The groups that the sweep stopped playing because their ranking was settled by this rule, and at how many outcomes."""
         query = "SELECT target, mode, steering, settled FROM groups WHERE settled IS NOT NULL"
-        return {Group(target, Mode(mode), steering): rated for target, mode, steering, rated in await self._rows(query)}
+        stopped = {}
+        for target, mode, steering, told in await self._rows(query):
+            held = json.loads(told)
+            rated = held.pop("outcomes")
+            if held == asdict(rule):
+                stopped[Group(target, Mode(mode), steering)] = rated
+        return stopped
 
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
