@@ -202,6 +202,14 @@ def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) 
 def rank(
     run_name: RunName,
     method: Annotated[Method, typer.Option(help="How the ranking is made.")] = Method.POSTERIOR,
+    judge_error: Annotated[
+        str,
+        typer.Option(
+            help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, or a CSV of gold "
+            "labels (target, scenario_id, verdict; optionally mode, steering, repeat).",
+            metavar="estimate|none|FILE",
+        ),
+    ] = "estimate",
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
@@ -214,7 +222,7 @@ def rank(
     Example: [bold]conflictscope rank demo --method bradley_terry --json[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    rankings = asyncio.run(pipeline.rank(folder, method))
+    rankings = asyncio.run(pipeline.rank(folder, method, judge_error))
     if as_json:
         _print_json(_ranking_json(folder, method, rankings))
     else:

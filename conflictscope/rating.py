@@ -147,13 +147,13 @@ class Check:
 class Ranking:
     """One ranking of the values, for one group.
 
-    ratings: by value, best first, component by component. component: by value;
-    values of different components were never compared, not even through others, and have no common scale: each component has
-    ranks of its own. p_above: (K, K) in the order of `ratings`, the probability that the value of the row ranks above that of
-    the column; 0.5 on the diagonal and between components. tie_groups: neighbours that are practically equal. bounds: by value,
-    the best and the worst rank it could have had, had all its episodes that are left out gone for it, or against it; only where
-    episodes are left out. checks: of the fit. model: what was fitted, in words. judge_error: how it was corrected for, in words;
-    None where nobody asked. uncorrected: the ranking without that correction, where there is one.
+    ratings: by value, best first, component by component. component: by value; values of different components were never
+    compared, not even through others, and have no common scale: each component has ranks of its own. p_above: (K, K) in the
+    order of `ratings`, the probability that the value of the row ranks above that of the column; 0.5 on the diagonal and
+    between components. tie_groups: neighbours that are practically equal. bounds: by value, the best and the worst rank it could
+    have had, had all its episodes that are left out gone for it, or against it; only where episodes are left out. checks: of the
+    fit. model: what was fitted, in words. judge_error: how it was corrected for; None where nobody asked. uncorrected: the
+    ranking without that correction, where there is one.
     """
 
     group: Group
@@ -167,7 +167,7 @@ class Ranking:
     bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     model: str = ""
-    judge_error: str | None = None
+    judge_error: Check | None = None
     uncorrected: Ranking | None = None
 
     @property
@@ -298,7 +298,7 @@ class Ranking:
             "resolved_share": self.resolved_share,
             "unresolved": self.unresolved,
             "model": self.model,
-            "judge_error": self.judge_error,
+            "judge_error": self.judge_error.to_json() if self.judge_error else None,
             "uncorrected": self.uncorrected.to_json() if self.uncorrected else None,
             "checks": [check.to_json() for check in self.checks],
             "notes": self.notes(),

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
@@ -33,10 +32,10 @@ FEWEST_LOOKS = 30
 
 # Of 1 - wrong_first - wrong_second: a judge at chance has 0, and what it says of the values is divided by this.
 _LEAST_INFORMATION = 0.15
-_MOST_STEPS = 500
+_MOST_STEPS = 200
 _LONGEST_STEP = 1.0
+_LEAST_GAIN = 0.1  # of what the slope promises: less, and the step is halved
 _STEP_TOLERANCE = 1e-9
-_SHORTEST_SHARE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,14 @@ class JudgeError:
         bias = f"{abs(self.order_bias):.1%} (se {self.order_bias_sd:.1%})"
         return f"{flip}, and the action shown {favoured}, whatever was done, in {bias}"
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def figures(self) -> dict[str, float]:
         """For `--json`."""
         return {
             "flip": self.flip,
             "flip_sd": self.flip_sd,
             "order_bias": self.order_bias,
             "order_bias_sd": self.order_bias_sd,
-            "source": self.source,
         }
 
     def _sd(self, by_first: float, by_second: float) -> float:
@@ -185,31 +184,41 @@ def judge_error_from_gold(looks: Iterable[tuple[bool | None, bool]]) -> JudgeErr
 _SHARES = np.array([[[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])
 
 
-def _observed(
-    d: FloatArray, margin: float, tied: bool, rates: FloatArray, shares: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Probabilities (L, N) of the levels as the judge names them (i won, j won, and tied where there are ties), and their
-    derivatives (4, L, N) in the difference of utilities, the margin, wrong_first and wrong_second.
+@dataclass(frozen=True)
+class _Named:
+    """What the judge may name in each row: that i won, that j did, and a tie where there are ties (L levels).
 
-    d: (N,) differences of utilities. rates: (2,) wrong_first and wrong_second. shares: (N, 2, 2), rows of _SHARES.
+    p: (L, N) probabilities. by: (4, L, N) their derivatives in the difference of utilities d, the margin m, wrong_first and
+    wrong_second. twice: (3, L, N) their second derivatives in dd, dm and mm.
     """
-    won, lost = ndtr(d - margin), ndtr(-d - margin)
-    density_won, density_lost = (np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi) for x in (d - margin, d + margin))
-    wrong_i, wrong_j = (shares @ rates).T  # where i's action was taken, where j's was
-    first, second = (won[:, None] * shares[:, 0] - lost[:, None] * shares[:, 1]).T  # what each error moves from i to j
-    p = [won * (1 - wrong_i) + lost * wrong_j, won * wrong_i + lost * (1 - wrong_j)]
-    by = [
-        [density_won * (1 - wrong_i) - density_lost * wrong_j, density_won * wrong_i - density_lost * (1 - wrong_j)],
-        [-density_won * (1 - wrong_i) - density_lost * wrong_j, -density_won * wrong_i - density_lost * (1 - wrong_j)],
-        [-first, first],
-        [-second, second],
-    ]
-    if tied:
-        p.append(ndtr(margin - np.abs(d)) - ndtr(-margin - np.abs(d)))
-        none = np.zeros_like(d)
-        for row, of_tie in zip(by, (density_lost - density_won, density_won + density_lost, none, none), strict=True):
-            row.append(of_tie)
-    return np.maximum(np.array(p), 1e-300), np.array(by)
+
+    p: FloatArray
+    by: FloatArray
+    twice: FloatArray
+
+    @classmethod
+    def at(cls, d: FloatArray, margin: float, tied: bool, rates: FloatArray, shares: FloatArray) -> _Named:
+        """d: (N,). rates: (2,) wrong_first and wrong_second. shares: (N, 2, 2), rows of _SHARES."""
+        above, below = d - margin, d + margin
+        won, lost = ndtr(above), ndtr(-below)
+        tie = ndtr(margin - np.abs(d)) - ndtr(-margin - np.abs(d))
+        density_won, density_lost = (np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi) for x in (above, below))
+        wrong_i, wrong_j = (shares @ rates).T  # where i's action was taken, where j's was
+        # How much of what was won, and of what was lost, is named as each level.
+        of_won, of_lost = np.array([1 - wrong_i, wrong_i]), np.array([wrong_j, 1 - wrong_j])
+        p = of_won * won + of_lost * lost
+        moved = np.array([-1, 1])[:, None] * (won[:, None] * shares[:, 0] - lost[:, None] * shares[:, 1]).T[:, None]
+        if tied:
+            p = np.vstack([p, tie])
+            of_won, of_lost = (np.vstack([share, np.full_like(d, -1.0)]) for share in (of_won, of_lost))
+            moved = np.concatenate([moved, np.zeros((2, 1, len(d)))], axis=1)
+        by_won, by_lost = of_won * density_won, of_lost * density_lost
+        bent_won, bent_lost = above * by_won, below * by_lost
+        return cls(
+            np.maximum(p, 1e-300),
+            np.stack([by_won - by_lost, -by_won - by_lost, *moved]),
+            np.stack([bent_lost - bent_won, bent_lost + bent_won, bent_lost - bent_won]),
+        )
 
 
 def fit_corrected(cells: Cells, size: int, error: JudgeError, *, prior_sd: float = PRIOR_SD) -> Posterior:
@@ -217,63 +226,72 @@ def fit_corrected(cells: Cells, size: int, error: JudgeError, *, prior_sd: float
 
     The model is that of `probit.py` with three levels (win, tie, loss; how clear a win was is left aside), seen through the
     judge's error. error: of the verdicts in `cells`; where they rest on both orders, that is `JudgeError.agreed()`. prior_sd: of
-    each utility before any outcome. The most probable utilities by Fisher scoring: the expected information is positive
-    definite where the curvature of this likelihood, which is not concave, need not be. Their covariance is its inverse, and
-    what the uncertainty of the error itself adds to it.
+    each utility before any outcome. The most probable utilities by Newton's method, and by Fisher scoring wherever the
+    log-posterior is not concave; their covariance is the inverse of the expected information, and what the uncertainty of the
+    error adds to it.
     """
     i, j, count = cells.i, cells.j, cells.count
     tied = bool(np.any(cells.level == 0))
     rates, shares = np.array([error.wrong_first, error.wrong_second]), _SHARES[cells.shown_first]
-    named = np.select([cells.level > 0, cells.level < 0], [0, 1], default=2)
-    rows = np.arange(len(count))
+    # Of each row, the level that was named.
+    named = np.select([cells.level > 0, cells.level < 0], [0, 1], default=2), np.arange(len(count))
     free = size + tied  # the margin is the last unknown, where there are ties
     prior = np.append(np.full(size, prior_sd**-2.0), CUT_SD**-2.0)[:free]
 
-    def at(point: FloatArray) -> tuple[float, FloatArray, FloatArray]:
-        p, by = _observed(point[i] - point[j], float(point[size:].sum()), tied, rates, shares)
-        return float(count @ np.log(p[named, rows]) - 0.5 * prior @ point**2), p, by
+    def at(point: FloatArray) -> tuple[float, _Named]:
+        levels = _Named.at(point[i] - point[j], float(point[size:].sum()), tied, rates, shares)
+        return float(count @ np.log(levels.p[named]) - 0.5 * prior @ point**2), levels
 
-    def onto(in_d: FloatArray, in_margin: FloatArray) -> FloatArray:
+    def gradient(in_d: FloatArray, in_margin: FloatArray) -> FloatArray:
         """(free,) from (N,) in the differences and in the margin."""
         return np.append(differences(i, j, in_d, size), in_margin.sum())[:free]
 
-    def information(p: FloatArray, by: FloatArray) -> FloatArray:
-        """(4, 4, N): what is to be expected from the outcomes of each row, about the four things that `by` derives in."""
-        about: FloatArray = np.einsum("aln,bln->abn", by, by / p) * count
-        return about
-
-    def curvature(about: FloatArray) -> FloatArray:
-        """(free, free): the expected information and that of the prior."""
+    def curvature(dd: FloatArray, dm: FloatArray, mm: FloatArray) -> FloatArray:
+        """(free, free): minus the second derivatives, from those (N,) of the likelihood."""
         whole = np.zeros((size + 1, size + 1))
-        whole[:size, :size] = laplacian(i, j, about[0, 0], size)
-        whole[size, :size] = whole[:size, size] = differences(i, j, about[0, 1], size)
-        whole[size, size] = about[1, 1].sum()
+        whole[:size, :size] = laplacian(i, j, count * dd, size)
+        whole[size, :size] = whole[:size, size] = differences(i, j, count * dm, size)
+        whole[size, size] = count @ mm
         return whole[:free, :free] + np.diag(prior)
 
+    def information(levels: _Named) -> FloatArray:
+        """(4, 4, N): what an outcome of each row is expected to tell about the four things that `by` derives in."""
+        about: FloatArray = np.einsum("aln,bln->abn", levels.by, levels.by / levels.p)
+        return about
+
     point = np.append(np.zeros(size), 0.5)[:free]
-    value, p, by = at(point)
+    value, levels = at(point)
     for _ in range(_MOST_STEPS):
-        score = count * by[:2, named, rows] / p[named, rows]
-        step = np.linalg.solve(curvature(information(p, by)), onto(*score) - prior * point)
+        score, bent = levels.by[:2, *named] / levels.p[named], levels.twice[:, *named] / levels.p[named]
+        # Steps are in the logarithm of the margin, which keeps it above 0, and the likelihood of rare ties close to a parabola.
+        scale = np.append(np.ones(size), point[size:])
+        slope = scale * (gradient(*(count * score)) - prior * point)
+        bending = np.outer(scale, scale) * curvature(
+            score[0] ** 2 - bent[0], score[0] * score[1] - bent[1], score[1] ** 2 - bent[2]
+        )
+        bending[size:, size:] -= slope[size:]
+        if np.linalg.eigvalsh(bending)[0] <= 0:
+            about = information(levels)
+            bending = np.outer(scale, scale) * curvature(about[0, 0], about[0, 1], about[1, 1])
+        step = np.linalg.solve(bending, slope)
         step *= min(1.0, _LONGEST_STEP / max(float(np.abs(step).max(initial=0.0)), 1e-300))
-        share = 1.0
-        while share > _SHORTEST_SHARE:
-            moved = point + share * step
-            if np.all(moved[size:] > 0):  # the margin
-                reached = at(moved)
-                if reached[0] >= value - 1e-12 * abs(value):
-                    point, (value, p, by) = moved, reached
-                    break
+        share, gain, rounding = 1.0, _LEAST_GAIN * float(slope @ step), 1e-15 * (count.sum() + abs(value))
+        while True:
+            moved = np.append(point[:size] + share * step[:size], point[size:] * np.exp(share * step[size:]))
+            reached = at(moved)
+            if reached[0] >= value + share * gain - rounding:
+                break
             share /= 2
-        if share <= _SHORTEST_SHARE or float(np.abs(step).max(initial=0.0)) < _STEP_TOLERANCE:
+        point, (value, levels) = moved, reached
+        if float(np.abs(step).max(initial=0.0)) < _STEP_TOLERANCE:
             break
     else:
-        raise ArithmeticError(f"Fisher scoring did not settle in {_MOST_STEPS} steps")
-    about = information(p, by)
-    cov = np.linalg.inv(curvature(about)).astype(np.float64, copy=False)
+        raise ArithmeticError(f"no maximum after {_MOST_STEPS} steps")
+    about = information(levels)
+    cov = np.linalg.inv(curvature(about[0, 0], about[0, 1], about[1, 1])).astype(np.float64, copy=False)
     # How the utilities move with the rates, by implicit differentiation of the score. With 100 gold labels, coverage of 95 %
     # intervals is 87 % without this and 94 % with it.
-    moves = cov @ np.array([onto(*about[:2, 2]), onto(*about[:2, 3])]).T
+    moves = cov @ np.array([gradient(*(count * about[:2, rate])) for rate in (2, 3)]).T
     cov += moves @ error.cov @ moves.T
     margin = float(point[size:].sum())
     return Posterior(point[:size], cov[:size, :size], margin, components(-laplacian(i, j, count, size)))

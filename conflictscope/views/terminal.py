@@ -149,15 +149,15 @@ def print_rankings(
             mark = "equals the ranking" if same else "DIFFERS from the ranking"
             console.print(plain(f"  planted truth: {' > '.join(truth)}  ({mark})", _STYLES[same]))
         if ranking.uncorrected is not None:
-            console.print(plain(f"  uncorrected: {_in_one_line(ranking.uncorrected)}", "dim"))
+            console.print(_indented(f"uncorrected: {_in_one_line(ranking.uncorrected)}", "dim"))
         for text in _about(ranking):
-            console.print(plain(f"  {text}", "dim"))
+            console.print(_indented(text, "dim"))
         for pair in ranking.pairs[:_MOST_PAIRS]:
             console.print(plain(_pair_line(pair), "dim"))
         if len(ranking.pairs) > _MOST_PAIRS:
             console.print(plain(f"  ... and {len(ranking.pairs) - _MOST_PAIRS:,} more pairs: see --json", "dim"))
         for note in ranking.notes():
-            console.print(plain(f"  note: {note}", "yellow"))
+            console.print(_indented(f"note: {note}", "yellow"))
         console.print()
 
 
@@ -169,10 +169,14 @@ def _about(ranking: Ranking) -> list[str]:
     """What was fitted, and how well it fits."""
     lines = [f"practically equal: {' = '.join(group)}" for group in ranking.tie_groups]
     lines += [f"model: {ranking.model}"] if ranking.model else []
-    lines += [f"judge: {ranking.judge_error}"] if ranking.judge_error else []
+    lines += [f"judge: {ranking.judge_error.says}"] if ranking.judge_error else []
     if ranking.checks:
         lines.append(f"checks: {', '.join(f'{check.name} {_PASSED[check.passed]}' for check in ranking.checks)}")
     return lines
+
+
+def _indented(text: str, style: str) -> Padding:
+    return Padding(plain(text, style), (0, 0, 0, 2))
 
 
 def _in_one_line(ranking: Ranking) -> str:
