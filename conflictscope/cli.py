@@ -473,6 +473,12 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
         )
         told += [f"{len(result.left):,} episodes are left:", *shown, *more]
     match result.state:
+        case "converged":
+            planned = progress.planned or progress.done
+            told += [
+                f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes. To play the rest, resume with:",
+                f"  {resume} --set stop.when=plan",
+            ]
         case "enough":
             told += [
                 f"Ended early: {result.message}. To play the rest, resume with:",
@@ -490,7 +496,7 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
             told += ["Interrupted; everything that was finished is kept. Resume with:", f"  {resume}"]
     if result.in_batches:
         told.append(f"{result.in_batches:,} calls wait in batches at their provider: the resume collects them.")
-    if progress.failed and result.state in ("finished", "enough"):
+    if progress.failed and result.state in ("finished", "converged", "enough"):
         allowed = (
             f", more than limits.failed_share allows ({result.failed_share_allowed:.0%})" if result.exit_code else ""
         )

@@ -14,6 +14,7 @@ from pydantic_ai.settings import ThinkingEffort, ThinkingLevel
 from conflictscope.documents import Document, Record, dotted, parse
 from conflictscope.errors import InputError
 from conflictscope.outcome import Mode
+from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.values import Name
 
 PLANTED = "planted:"
@@ -190,6 +191,38 @@ class Limits(Record):
     failed_share: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
+class StopConfig(Record):
+    """When a sweep ends.
+
+    when: `plan`, when all of it is played; `converged`, each ranking as soon as it is settled, and the sweep with the last of
+    them. A ranking is settled when its neighbours are in the right order or within `delta` (probit units, practically equal)
+    with a chance of error of at most `alpha` in sum, and each pair of values has `least_per_pair` outcomes.
+    """
+
+    when: Literal["plan", "converged"] = "plan"
+    delta: Annotated[float, Field(gt=0, le=10)] = DEFAULT_RULE.delta
+    alpha: Annotated[float, Field(gt=0, lt=1)] = DEFAULT_RULE.alpha
+    least_per_pair: Annotated[int, Field(ge=1, le=1_000_000)] = DEFAULT_RULE.least_per_pair
+
+    @property
+    def rule(self) -> StopRule:
+        """When a ranking is settled."""
+        return StopRule(self.delta, self.alpha, self.least_per_pair)
+
+
+class ScheduleConfig(Record):
+    """Which episode is played next.
+
+    policy: `uniform`, all pairs of values in turn; `thompson`, pairs whose order is in doubt, by draws from the joint posterior.
+    floor: share of episodes that `thompson` still spreads evenly over the pairs. least_pool: it is not worth while, and uniform
+    is played, where a pair has fewer episodes than that (scenarios x repeats, in the median over pairs).
+    """
+
+    policy: Literal["uniform", "thompson"] = "uniform"
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.25
+    least_pool: Annotated[int, Field(ge=1)] = 200
+
+
 class PriceConfig(Record):
     """What a model costs, in dollars per million tokens; for models that `genai-prices` does not know, or knows wrongly."""
 
@@ -234,6 +267,8 @@ class SweepConfig(Record):
     judge: JudgeConfig | None = None
     steering: tuple[SteeringConfig, ...] = ()
     limits: Limits = Limits()
+    stop: StopConfig = StopConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
     providers: dict[str, ProviderConfig] = {}
     prices: dict[str, PriceConfig] = {}
 
@@ -291,11 +326,13 @@ class SweepConfig(Record):
         return list(dict.fromkeys([*targets, *(self.judges() if self.judge and self.judge.batch else ())]))
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be resumed: all but limits, rates, prices, name, and what goes in batches."""
+        """What must be the same for a run to be resumed: all but the name, how far it goes, how fast, and in which order."""
         identity = self.model_dump(
             mode="json",
             exclude={
                 "limits": True,
+                "stop": True,
+                "schedule": True,
                 "providers": True,
                 "prices": True,
                 "name": True,

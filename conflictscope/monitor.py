@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ranking import GroupFold
+from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Progress, Purpose, Snapshot, Usage
 from conflictscope.store import RunReader, Session
@@ -43,7 +46,7 @@ class Monitor:
                 self._told_seq = seq
             fold = self._folds.get(outcome.group)
             if fold is None:
-                fold = self._folds[outcome.group] = GroupFold(outcome.group, values, pairs)
+                fold = self._folds[outcome.group] = GroupFold(outcome.group, values, pairs, stop_rule(meta))
             fold.add(outcome)
         self._last_end, new = await self._reader.usage(self._last_end)
         for purpose, usage in new.items():
@@ -91,6 +94,12 @@ class Monitor:
         if now - then > 1:
             return (done - done_then) / (now - then)
         return done / elapsed_s if elapsed_s > 0 else 0.0
+
+
+def stop_rule(meta: Mapping[str, Any]) -> StopRule:
+    """When the rankings of a run are settled, by what its sweep file said last."""
+    stop = meta.get("stop")
+    return StopRule(stop["delta"], stop["alpha"], stop["least_per_pair"]) if stop else DEFAULT_RULE
 
 
 def _state(kind: str, sessions: list[Session], *, running: bool) -> str:

@@ -126,6 +126,11 @@ class Outcome:
     shown_first: Side | None = None
     judge: str | None = None
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two values in alphabetical order."""
+        return (self.value_a, self.value_b) if self.value_a < self.value_b else (self.value_b, self.value_a)
+
     @cached_property
     def key(self) -> str:
         """The episode's stable key."""

@@ -220,9 +220,64 @@ class Journal(Protocol):
         ...
 
 
+Reason = Literal["plan", "disagreement", "floor", "agreement", "misfit", "pool", "values"]
+"""Why an episode was chosen.
+
+plan: all pairs of values take turns. disagreement: two draws from the joint posterior disagree on the order of its pair. floor:
+the share that is spread evenly. agreement: the draws disagree on no pair that has episodes left. misfit: the outcomes do not fit
+one ranking. pool: a pair has too few episodes for choosing to pay. values: there are too many values.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How the scheduler came to an episode."""
+
+    policy: Literal["uniform", "thompson"]
+    reason: Reason
+
+
+class Beliefs(Protocol):
+    """What is believed of the values of one group, while its sweep runs."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the ranking is settled, or was at some time."""
+        ...
+
+    @property
+    def misfit(self) -> bool:
+        """Whether the outcomes do not fit one ranking."""
+        ...
+
+    @property
+    def rated(self) -> int:
+        """How many outcomes are evidence so far."""
+        ...
+
+    def learn(self, outcome: Outcome) -> None:
+        """One more outcome."""
+        ...
+
+    def sent(self, pair: tuple[str, str]) -> None:
+        """An episode of this pair, in alphabetical order, is in flight."""
+        ...
+
+    def returned(self, pair: tuple[str, str]) -> None:
+        """It is no longer."""
+        ...
+
+    def disagreed(self) -> Sequence[tuple[str, str]]:
+        """Pairs whose order two draws disagree on; there may be none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeRecord:
-    """A finished episode, to be stored. `failure` tells kind and message where the machinery failed."""
+    """A finished episode, to be stored. `failure` tells kind and message where the machinery failed.
+
+    choice: why it was played; None where it was not chosen, but imported.
+    """
 
     outcome: Outcome
     seed: int
@@ -230,6 +285,7 @@ class EpisodeRecord:
     judgements: tuple[Judgement, ...]
     failure: str | None
     duration_s: float
+    choice: Choice | None = None
 
 
 class EpisodeSink(Protocol):
@@ -249,4 +305,8 @@ class EpisodeSink(Protocol):
 
     async def finished(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` whose episodes are already stored."""
+        ...
+
+    def record_settled(self, group: Group, rated: int) -> None:
+        """Queue that the ranking of a group was settled by so many outcomes, and takes no more episodes."""
         ...

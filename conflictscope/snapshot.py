@@ -92,14 +92,14 @@ class Progress:
     @property
     def forecast_usd(self) -> float | None:
         """What the episodes that are left will cost, if they cost what the others did; None where nothing is known of it."""
-        if self.planned is None or self.done == 0:
+        if self.planned is None or self.done == 0 or self.state == "converged":
             return None
         return self.total.spent_usd / self.done * max(0, self.planned - self.done)
 
     @property
     def remaining_s(self) -> float | None:
         """Time left at the present rate."""
-        if self.planned is None or self.done >= self.planned or self.rate_per_s <= 0:
+        if self.planned is None or self.done >= self.planned or self.rate_per_s <= 0 or self.state == "converged":
             return None
         return (self.planned - self.done) / self.rate_per_s
 

@@ -28,7 +28,7 @@ def test_demo_recovers_what_was_planted_and_is_the_same_every_time(tmp_path: Pat
     )
     assert first == second
     document = json.loads(first)
-    assert (document["run"], document["method"]) == ("demo", "trueskill")
+    assert (document["run"], document["method"]) == ("demo", "posterior")
     assert len(document["groups"]) == 6
     for group in document["groups"]:
         assert [value["value"] for value in group["values"]] == group["truth"]

@@ -15,9 +15,11 @@ from conflictscope.arena.lanes import (
 )
 from conflictscope.arena.plan import EpisodeSpec, Plan
 from conflictscope.arena.runner import GRACE_S, Cast, Runner, Stop
+from conflictscope.arena.scheduler import Assignment, Scheduler, Settling, ThompsonScheduler, UniformScheduler
 
 __all__ = [
     "GRACE_S",
+    "Assignment",
     "Broke",
     "Budget",
     "Cast",
@@ -32,7 +34,11 @@ __all__ = [
     "RateLimit",
     "Runner",
     "Said",
+    "Scheduler",
+    "Settling",
     "Stop",
+    "ThompsonScheduler",
+    "UniformScheduler",
     "known_price",
     "lean_client",
     "output_modes",

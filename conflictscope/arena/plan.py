@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, zip_longest
+from functools import cached_property
+from itertools import zip_longest
 
 from conflictscope.outcome import Group, episode_key
 from conflictscope.scenario import Scenario
@@ -25,7 +26,7 @@ class EpisodeSpec:
         return episode_key(self.group, self.scenario.id, self.repeat)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """scenarios x groups x repeats.
 
@@ -47,8 +48,31 @@ class Plan:
                 for group in self.groups:
                     yield EpisodeSpec(group, scenario, repeat)
 
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of values that the scenarios set against each other, in alphabetical order."""
+        return sorted(self._by_pair)
+
+    def pool_size(self, pair: tuple[str, str]) -> int:
+        """How many episodes of a pair each group has."""
+        return len(self._by_pair[pair]) * self.repeats
+
+    def pool(self, group: Group, pair: tuple[str, str]) -> Iterator[EpisodeSpec]:
+        """The episodes of one pair for one group, in the same order for every group."""
+        for repeat in range(1, self.repeats + 1):
+            for scenario in self._shuffled(pair, repeat):
+                yield EpisodeSpec(group, scenario, repeat)
+
+    @cached_property
+    def _by_pair(self) -> dict[tuple[str, str], list[Scenario]]:
+        by_pair: dict[tuple[str, str], list[Scenario]] = {}
+        for scenario in self.scenarios:
+            by_pair.setdefault(scenario.pair, []).append(scenario)
+        return by_pair
+
+    def _shuffled(self, pair: tuple[str, str], repeat: int) -> list[Scenario]:
+        return sorted(self._by_pair[pair], key=lambda scenario: derive(self.seed, "plan", repeat, scenario.id))
+
     def _balanced(self, repeat: int) -> Iterator[Scenario]:
-        shuffled = sorted(self.scenarios, key=lambda s: (s.pair, derive(self.seed, "plan", repeat, s.id)))
-        by_pair = [list(group) for _, group in groupby(shuffled, key=lambda s: s.pair)]
-        for row in zip_longest(*by_pair):
+        for row in zip_longest(*(self._shuffled(pair, repeat) for pair in self.pairs)):
             yield from (scenario for scenario in row if scenario is not None)

@@ -1,4 +1,4 @@
-"""Playing episodes: a fixed crew of workers, a bounded queue, a clean stop."""
+"""Playing episodes: a fixed crew of workers, each of which takes the next episode when it is free; a clean stop."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 import structlog
 
 from conflictscope.arena.episode import Broke, Episode, Event, Judged, Said
 from conflictscope.arena.lanes import ModelLane
-from conflictscope.arena.plan import EpisodeSpec, Plan
+from conflictscope.arena.scheduler import Assignment, Scheduler
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Outcome, Role, Side
 from conflictscope.ports import EpisodeRecord, EpisodeSink, Judge, Participant, Turn
@@ -22,7 +21,6 @@ from conflictscope.scenario import Scenario
 from conflictscope.seeds import derive, uniform
 
 GRACE_S = 5.0
-_LOOKAHEAD = 500
 _GC_THRESHOLD = 20_000
 
 log = structlog.get_logger()
@@ -96,9 +94,10 @@ class Stop:
 
 
 class Runner:
-    """Plays the episodes of a plan that are not stored yet, at most `concurrency` at a time.
+    """Plays the episodes that a scheduler hands out, at most `concurrency` at a time.
 
     episode_timeout_s: an episode that takes longer fails. enough: how many stored episodes of the plan are enough to stop.
+    stored: how many there are already.
     """
 
     def __init__(
@@ -111,6 +110,7 @@ class Runner:
         stop: Stop,
         episode_timeout_s: float | None = None,
         enough: int | None = None,
+        stored: int = 0,
     ) -> None:
         self._casts = casts
         self._sink = sink
@@ -119,59 +119,53 @@ class Runner:
         self._stop = stop
         self._episode_timeout_s = episode_timeout_s
         self._enough = enough
-        self._done = 0
+        self._done = stored
         self._openings: dict[str, asyncio.Task[str]] = {}
 
-    async def run(self, plan: Plan) -> None:
-        """Play until the plan is done or `stop` is asked for."""
-        queue: asyncio.Queue[EpisodeSpec | None] = asyncio.Queue(maxsize=self._concurrency)
+    async def run(self, scheduler: Scheduler) -> None:
+        """Play until the scheduler has no more or `stop` is asked for."""
+        self._count(0)
         with collector_out_of_the_way():
             try:
                 async with asyncio.TaskGroup() as watch:
                     async with asyncio.TaskGroup() as crew:
                         workers = [
-                            crew.create_task(self._work(queue)) for _ in range(min(self._concurrency, len(plan)))
+                            crew.create_task(self._work(scheduler))
+                            for _ in range(min(self._concurrency, len(scheduler)))
                         ]
-                        feeder = crew.create_task(self._feed(plan, queue))
-                        watcher = watch.create_task(self._abandon([feeder, *workers]))
+                        watcher = watch.create_task(self._abandon(workers))
                     watcher.cancel()
             finally:
                 await self._drop_openings()
-
-    async def _feed(self, plan: Plan, queue: asyncio.Queue[EpisodeSpec | None]) -> None:
-        specs = iter(plan)
-        while (some := list(islice(specs, _LOOKAHEAD))) and not self._stop.asked:
-            finished = await self._sink.finished(spec.key for spec in some)
-            self._count(len(finished))
-            for spec in some:
-                if spec.key not in finished and not self._stop.asked and not self._casts[spec.group].closed:
-                    await queue.put(spec)
-        await queue.put(None)
 
     def _count(self, done: int) -> None:
         self._done += done
         if self._enough is not None and self._done >= self._enough:
             self._stop.request("enough", f"{self._done:,} episodes have ended (limits.done_share)")
 
-    async def _work(self, queue: asyncio.Queue[EpisodeSpec | None]) -> None:
-        while (spec := await queue.get()) is not None:
-            if self._stop.asked or self._casts[spec.group].closed:
-                continue  # left for the resume; emptying the queue lets the feeder come to its end
+    async def _work(self, scheduler: Scheduler) -> None:
+        while not self._stop.asked and (assignment := await scheduler.next()) is not None:
+            outcome = None
             try:
-                await self._sink.record_episode(await self._play(spec))
-                self._count(1)
+                if not self._stop.asked and not self._casts[assignment.spec.group].closed:
+                    record = await self._play(assignment)
+                    await self._sink.record_episode(record)
+                    outcome = record.outcome
+                    self._count(1)
             except LaneClosed as closed:
-                log.info("episode.left", key=spec.key, error=str(closed))
+                log.info("episode.left", key=assignment.spec.key, error=str(closed))
             except LimitReached as limit:
                 self._stop.request("limit", str(limit))
-        await queue.put(None)  # for the next worker
+            finally:
+                scheduler.returned(assignment, outcome)
 
     async def _abandon(self, tasks: list[asyncio.Task[None]]) -> None:
         await self._stop.patience_ends()
         for task in tasks:
             task.cancel()
 
-    async def _play(self, spec: EpisodeSpec) -> EpisodeRecord:
+    async def _play(self, assignment: Assignment) -> EpisodeRecord:
+        spec = assignment.spec
         cast = self._casts[spec.group]
         seed = derive(self._seed, spec.key)
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
@@ -206,7 +200,13 @@ class Runner:
         )
         log.info("episode.resolved", key=spec.key, verdict=episode.verdict.value, turns=len(episode.transcript))
         return EpisodeRecord(
-            outcome, seed, episode.transcript, episode.judgements, episode.failure, time.perf_counter() - started
+            outcome,
+            seed,
+            episode.transcript,
+            episode.judgements,
+            episode.failure,
+            time.perf_counter() - started,
+            assignment.choice,
         )
 
     async def _take(self, role: Role, turn: Turn, cast: Cast) -> Event:

@@ -24,6 +24,7 @@ from conflictscope.monitor import Monitor
 from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.preflight import preflight
+from conflictscope.pipeline.scheduling import build_scheduler
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.planted import Lexicon
 from conflictscope.redaction import know_secrets
@@ -40,9 +41,9 @@ log = structlog.get_logger()
 class RunResult:
     """How an execution ended.
 
-    state: `finished`; `enough` (limits.done_share was reached); `interrupted`; `limit`; `failed` (a lane was closed). message:
-    why, in words. left: keys of the episodes that are left, where the run ended with `enough` or `failed`. in_batches: how many
-    calls wait in batches, which a resume collects.
+    state: `finished`; `converged` (every ranking is settled); `enough` (limits.done_share was reached); `interrupted`; `limit`;
+    `failed` (a lane was closed). message: why, in words. left: keys of the episodes that are left, where the run ended with
+    `enough` or `failed`. in_batches: how many calls wait in batches, which a resume collects.
     """
 
     folder: RunFolder
@@ -89,7 +90,14 @@ async def run_sweep(
             await _check_resumable(folder, sweep)  # again: another process may have begun it before we held the lock
             async with RunWriter.open(folder.database) as writer, RunReader.open(folder.database) as reader:
                 await _begin(writer, folder, sweep, len(plan))
-                session = await writer.begin_session(limits.model_dump())
+                config = sweep.config
+                session = await writer.begin_session(
+                    {
+                        "limits": limits.model_dump(),
+                        "stop": config.stop.model_dump(),
+                        "schedule": config.schedule.model_dump(),
+                    }
+                )
                 stored = await reader.episodes()
                 if stored:
                     rest = f"{len(plan) - stored:,} are left" if stored < len(plan) else "nothing is left to ask"
@@ -106,22 +114,24 @@ async def run_sweep(
                     stop=stop,
                     episode_timeout_s=limits.episode_timeout_s,
                     enough=math.ceil(limits.done_share * len(plan)) if limits.done_share < 1 else None,
+                    stored=stored,
                 )
+                scheduler, settling = await build_scheduler(sweep, plan, writer, reader)
                 lanes.resume(await writer.sent_batches())
                 try:
                     with _stopped_by_time(stop, limits.time_s):
-                        if stored < len(plan):
+                        if stored < len(plan) and not settling.all:
                             await _unless_stopped(stop, preflight(sweep.config, lanes, writer, session, tell))
                         if not stop.asked:
                             async with _shown(viewer, Monitor(reader, folder)):
-                                await runner.run(plan)
+                                await runner.run(scheduler)
                 except InputError:
                     await writer.end_session(session, "failed")
                     raise
                 finally:
                     await lanes.close()
                 closed = lanes.closed()
-                state = stop.reason or ("failed" if closed else "finished")
+                state = stop.reason or ("failed" if closed else "converged" if settling.all else "finished")
                 message = stop.message or "\n".join(closed)
                 await writer.end_session(session, state)
                 log.info("run.ended", run=folder.name, state=state, reason=message)

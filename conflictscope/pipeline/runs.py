@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 from conflictscope.errors import InputError
-from conflictscope.monitor import Monitor
+from conflictscope.monitor import Monitor, stop_rule
 from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import EpisodeRecord
@@ -26,7 +26,7 @@ async def status(folder: RunFolder) -> Snapshot:
 async def rank(folder: RunFolder, method: Method = Method.POSTERIOR) -> list[Ranking]:
     """The ranking of each group."""
     async with RunReader.open(folder.database) as reader:
-        return await rank_log(reader, method)
+        return await rank_log(reader, method, stop_rule(await reader.meta()))
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:

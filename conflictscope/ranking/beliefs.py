@@ -67,6 +67,11 @@ class GroupBeliefs:
         return self._settled
 
     @property
+    def rated(self) -> int:
+        """How many outcomes are evidence so far."""
+        return self.tally.rated
+
+    @property
     def misfit(self) -> bool:
         """Whether the outcomes do not fit one ranking (`checks.transitivity`)."""
         self._refit()
@@ -76,8 +81,7 @@ class GroupBeliefs:
         """One more outcome; those that are no evidence are counted only."""
         self.tally.add(outcome)
         if outcome.verdict.rated:
-            value_a, value_b = sorted((outcome.value_a, outcome.value_b))
-            self._learned[value_a, value_b] += 1
+            self._learned[outcome.pair] += 1
             self._factor = None
 
     def sent(self, pair: tuple[str, str]) -> None:

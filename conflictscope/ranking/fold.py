@@ -9,11 +9,13 @@ from scipy.special import ndtr
 
 from conflictscope.outcome import Group, Outcome, Verdict
 from conflictscope.ports import Ranker
-from conflictscope.ranking.beliefs import GroupBeliefs
+from conflictscope.ranking.clustering import effective_cells
 from conflictscope.ranking.components import components
+from conflictscope.ranking.posterior import fit_cells
+from conflictscope.ranking.stopping import convergence
 from conflictscope.ranking.tally import Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
-from conflictscope.rating import DEFAULT_RULE, FloatArray, IntArray, Method, Ranking, StopRule
+from conflictscope.rating import DEFAULT_RULE, Convergence, FloatArray, IntArray, Method, Ranking, StopRule
 
 
 class GroupFold:
@@ -33,25 +35,23 @@ class GroupFold:
     ) -> None:
         values = list(values)
         self.group = group
-        self._beliefs = GroupBeliefs(group, values, pairs, rule)
+        self.tally = Tally(values, pairs)
+        self._rule = rule
+        self._convergence: Convergence | None = None
         self._ranker: Ranker = TrueSkillRanker(draw_probability=draw_probability)
         self._ranker.add(values)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome, and rate it where it is evidence."""
-        self._beliefs.learn(outcome)
+        self.tally.add(outcome)
         if outcome.verdict.rated:
+            self._convergence = None
             # In alphabetical order, so that it makes no difference which side a scenario gave to which value.
             if outcome.value_a < outcome.value_b:
                 self._ranker.update(outcome.value_a, outcome.value_b, outcome.verdict)
             else:
                 verdict = {Verdict.A: Verdict.B, Verdict.B: Verdict.A}.get(outcome.verdict, outcome.verdict)
                 self._ranker.update(outcome.value_b, outcome.value_a, verdict)
-
-    @property
-    def tally(self) -> Tally:
-        """The counts."""
-        return self._beliefs.tally
 
     def ranking(self) -> Ranking:
         """The ranking as of now."""
@@ -69,9 +69,18 @@ class GroupFold:
             component={values[k]: int(component[k]) for k in order},
             p_above=np.where(label[:, None] == label[None, :], above, 0.5),
             pairs=self.tally.pairs(),
-            convergence=self._beliefs.convergence,
+            convergence=self._converging(),
             model="TrueSkill, one outcome at a time",
         )
+
+    def _converging(self) -> Convergence:
+        """By the joint posterior, fitted anew where something was learned."""
+        if self._convergence is None:
+            posterior = fit_cells(effective_cells(self.tally), len(self.tally.values))
+            self._convergence = convergence(
+                posterior.mu, posterior.cov, self.tally.pairs(), self._rule, posterior.component
+            )
+        return self._convergence
 
 
 def in_order(values: Sequence[str], mu: FloatArray, component: IntArray) -> list[int]:

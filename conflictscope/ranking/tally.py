@@ -83,9 +83,8 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
         verdict, shown_first = outcome.verdict, outcome.shown_first
-        pair = (outcome.value_a, outcome.value_b)
-        if pair[0] > pair[1]:
-            pair = (pair[1], pair[0])
+        pair = outcome.pair
+        if pair[0] != outcome.value_a:
             verdict = _SWAPPED.get(verdict, verdict)
             shown_first = {"a": "b", "b": "a"}.get(shown_first or "")  # type: ignore[assignment]
         if pair not in self._verdicts:

@@ -102,6 +102,11 @@ MIGRATIONS: dict[str, str] = {
         );
         ALTER TABLE calls ADD COLUMN batch TEXT REFERENCES batches (id);  -- in which it went out, with seq as its id; else NULL
     """,
+    "0004_schedule": """
+        ALTER TABLE episodes ADD COLUMN policy TEXT;  -- uniform or thompson; NULL where it was imported
+        ALTER TABLE episodes ADD COLUMN reason TEXT;  -- why the policy chose it, in one word; docs/run-file.md lists them
+        ALTER TABLE groups ADD COLUMN settled INTEGER;  -- number of outcomes at which the sweep stopped playing it; else NULL
+    """,
 }
 
 

@@ -105,6 +105,11 @@ class RunReader:
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
         return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
 
+    async def settled(self) -> Mapping[Group, int]:
+        """The groups that the sweep stopped playing because their ranking was settled, and at how many outcomes."""
+        query = "SELECT target, mode, steering, settled FROM groups WHERE settled IS NOT NULL"
+        return {Group(target, Mode(mode), steering): rated for target, mode, steering, rated in await self._rows(query)}
+
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
         query = """SELECT g.target, g.mode, g.steering, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,

@@ -69,7 +69,13 @@ class _BatchEnded:
     batch: str
 
 
-_Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | EpisodeRecord
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    group: Group
+    rated: int
+
+
+_Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | _Settled | EpisodeRecord
 
 
 class RunWriter:
@@ -142,8 +148,10 @@ class RunWriter:
         await self._connection.executemany("INSERT OR IGNORE INTO prompts VALUES (?, ?)", prompts.items())
         await self._connection.execute("COMMIT")
 
-    async def begin_session(self, limits: Mapping[str, Any] | None = None) -> int:
-        """Note that a process works on the run from now on, within these limits; returns the session's id.
+    async def begin_session(self, settings: Mapping[str, Any] | None = None) -> int:
+        """Note that a process works on the run from now on; returns the session's id.
+
+        settings: entries of `meta` that a resume may change, by key.
 
         A session that was killed is closed at its last sign of life, and what it had in flight is abandoned, but for calls in
         batches that are still to be collected. Episodes that failed are taken out, to be played again: their calls stay in the
@@ -176,7 +184,10 @@ class RunWriter:
             f"DELETE FROM judgements WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
         )
         await self._connection.execute(f"DELETE FROM episodes WHERE {failed}")
-        await self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('limits', ?)", (json.dumps(limits or {}),))
+        await self._connection.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [(key, json.dumps(value)) for key, value in (settings or {}).items()],
+        )
         cursor = await self._connection.execute("INSERT INTO sessions (started_at) VALUES (?)", (now(),))
         await self._connection.execute("COMMIT")
         await self._load_answered()
@@ -263,6 +274,10 @@ class RunWriter:
         """Queue a finished episode. Waits where the disk is behind."""
         await self._room.wait()
         self._put(record)
+
+    def record_settled(self, group: Group, rated: int) -> None:
+        """Queue that a group is settled; its outcomes were queued before."""
+        self._put(_Settled(group, rated))
 
     async def finished(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` whose episodes are committed."""
@@ -362,6 +377,7 @@ class RunWriter:
         new_groups: list[Group] = []
         batches: list[_BatchSent] = []
         batch_ends: list[tuple[str, str]] = []
+        settled: list[tuple[int, int]] = []
         awaited: list[asyncio.Future[None]] = []
         for item in group:
             match item:
@@ -393,10 +409,12 @@ class RunWriter:
                     batches.append(item)
                 case _BatchEnded(batch):
                     batch_ends.append((moment, batch))
+                case _Settled(whose, rated):
+                    settled.append((rated, self._groups[whose]))
         await self._connection.execute("BEGIN IMMEDIATE")
         statements = (
             (
-                "INSERT INTO groups VALUES (?, ?, ?, ?)",
+                "INSERT INTO groups (id, target, mode, steering) VALUES (?, ?, ?, ?)",
                 [(self._groups[g], g.target, g.mode.value, g.steering) for g in new_groups],
             ),
             (
@@ -408,8 +426,9 @@ class RunWriter:
             (_END_CALL, ends),
             ("UPDATE batches SET ended_at = ? WHERE id = ?", batch_ends),
             ("INSERT OR REPLACE INTO openings VALUES (?, ?)", openings),
-            (f"INSERT INTO episodes VALUES (?{', ?' * 16})", episodes),
+            (f"INSERT INTO episodes VALUES (?{', ?' * 18})", episodes),
             (f"INSERT INTO judgements VALUES (?{', ?' * 7})", judgements),
+            ("UPDATE groups SET settled = ? WHERE id = ?", settled),
         )
         # All at once: they are carried out one after another, but nobody waits for the event loop between them. On a busy one
         # that is the difference between a tenth of a second and half of one until a reply is safe.
@@ -475,4 +494,6 @@ def _episode_row(record: EpisodeRecord, seq: int, group_id: int, moment: str) ->
         record.duration_s,
         fold_position(outcome.key),
         moment,
+        record.choice.policy if record.choice else None,
+        record.choice.reason if record.choice else None,
     )

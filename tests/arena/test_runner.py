@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
-from conflictscope.arena import Cast, Plan, Runner, Stop
+from conflictscope.arena import Cast, Plan, Runner, Settling, Stop, UniformScheduler
 from conflictscope.arena import runner as runner_module
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Judgement, Mode, Verdict
@@ -36,6 +36,9 @@ class Memory:
 
     async def finished(self, keys: Iterable[str]) -> set[str]:
         return set(keys) & self.records.keys()
+
+    def record_settled(self, group: Group, rated: int) -> None:
+        raise AssertionError("nothing is settled here")
 
 
 class Scripted:
@@ -81,14 +84,18 @@ def cast(user: Scripted, target: Scripted) -> dict[Group, Cast]:
     return {GROUP: Cast(user, target, target, "scripted", max_turns=2, shared_opening=True)}
 
 
-def plan(episodes: int, repeats: int = 1) -> Plan:
-    return Plan(scenarios(episodes), [GROUP], repeats, seed=1)
+def scheduler(plan: Plan, sink: Memory) -> UniformScheduler:
+    return UniformScheduler(plan, sink, Settling({}, sink), {})
+
+
+def uniform(sink: Memory, episodes: int, repeats: int = 1) -> UniformScheduler:
+    return scheduler(Plan(scenarios(episodes), [GROUP], repeats, seed=1), sink)
 
 
 async def test_never_more_in_flight_than_asked_for() -> None:
     """With 7 allowed and 200 to do, exactly 7 are in flight at the peak, and all 200 get done."""
     everybody, sink = Scripted(), Memory()
-    await Runner(cast(everybody, everybody), sink, seed=1, concurrency=7, stop=Stop()).run(plan(200))
+    await Runner(cast(everybody, everybody), sink, seed=1, concurrency=7, stop=Stop()).run(uniform(sink, 200))
     assert everybody.most_at_work == 7
     assert len(sink.records) == 200
 
@@ -104,14 +111,16 @@ async def test_a_large_plan_makes_no_more_tasks_than_are_in_flight() -> None:
             return "message"
 
     everybody = Counting()
-    await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=5, stop=Stop()).run(plan(100, repeats=20))
+    await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=5, stop=Stop()).run(
+        uniform(Memory(), 100, repeats=20)
+    )
     assert most <= 2 * 5 + 4  # a worker each, an opening message each, and the few that run them
 
 
 async def test_the_opening_is_written_once_per_scenario() -> None:
     """All repeats share one opening message, also when they start at the same moment."""
     user, target, sink = Scripted(), Scripted(), Memory()
-    await Runner(cast(user, target), sink, seed=1, concurrency=50, stop=Stop()).run(plan(3, repeats=10))
+    await Runner(cast(user, target), sink, seed=1, concurrency=50, stop=Stop()).run(uniform(sink, 3, repeats=10))
     assert user.replies == len(sink.openings) == 3
     assert {record.transcript[0].text for record in sink.records.values()} == {"message 0"}
 
@@ -120,7 +129,9 @@ async def test_an_opening_in_the_library_is_used_as_it_stands() -> None:
     """A scenario that brings its opening message needs no user to write one."""
     user, target, sink = Scripted(), Scripted(), Memory()
     one = scenarios(1)[0].model_copy(update={"opening": "Dear assistant"})
-    await Runner(cast(user, target), sink, seed=1, concurrency=1, stop=Stop()).run(Plan([one], [GROUP], 1, 1))
+    await Runner(cast(user, target), sink, seed=1, concurrency=1, stop=Stop()).run(
+        scheduler(Plan([one], [GROUP], 1, 1), sink)
+    )
     (record,) = sink.records.values()
     assert record.transcript[0].text == "Dear assistant"
     assert user.replies == 0
@@ -131,7 +142,7 @@ async def test_what_is_stored_is_not_played_again() -> None:
     sink = Memory()
     for expected in (20, 0):
         user, target = Scripted(), Scripted()
-        await Runner(cast(user, target), sink, seed=1, concurrency=4, stop=Stop()).run(plan(20))
+        await Runner(cast(user, target), sink, seed=1, concurrency=4, stop=Stop()).run(uniform(sink, 20))
         assert target.replies == expected
 
 
@@ -145,7 +156,7 @@ async def test_one_failed_episode_leaves_the_others_alone() -> None:
             return "fine"
 
     sink = Memory()
-    await Runner(cast(Scripted(), Failing()), sink, seed=1, concurrency=4, stop=Stop()).run(plan(10))
+    await Runner(cast(Scripted(), Failing()), sink, seed=1, concurrency=4, stop=Stop()).run(uniform(sink, 10))
     verdicts = {record.outcome.scenario_id: record.outcome.verdict for record in sink.records.values()}
     assert verdicts.pop("s3") is Verdict.TARGET_FAILED
     assert set(verdicts.values()) == {Verdict.A}
@@ -163,7 +174,7 @@ async def test_a_user_that_fails_is_neither_the_targets_nor_the_judges_fault() -
             return "hello"
 
     sink = Memory()
-    await Runner(cast(Failing(), Scripted()), sink, seed=1, concurrency=1, stop=Stop()).run(plan(1, repeats=2))
+    await Runner(cast(Failing(), Scripted()), sink, seed=1, concurrency=1, stop=Stop()).run(uniform(sink, 1, repeats=2))
     assert [record.outcome.verdict for record in sink.records.values()] == [Verdict.USER_FAILED, Verdict.A]
 
 
@@ -176,7 +187,7 @@ async def test_a_stop_takes_no_new_work_and_finishes_what_is_in_flight() -> None
             stop.request("interrupted")
             return "done"
 
-    await Runner(cast(Scripted(), Stopping()), sink, seed=1, concurrency=3, stop=stop).run(plan(50))
+    await Runner(cast(Scripted(), Stopping()), sink, seed=1, concurrency=3, stop=stop).run(uniform(sink, 50))
     assert 1 <= len(sink.records) <= 3
     assert stop.reason == "interrupted"
 
@@ -187,7 +198,7 @@ async def test_what_does_not_finish_in_time_is_abandoned(concurrency: int, monke
     monkeypatch.setattr(runner_module, "GRACE_S", 0.05)
     stop, sink, target = Stop(), Memory(), Hanging()
     running = asyncio.create_task(
-        Runner(cast(Scripted(), target), sink, seed=1, concurrency=concurrency, stop=stop).run(plan(50))
+        Runner(cast(Scripted(), target), sink, seed=1, concurrency=concurrency, stop=stop).run(uniform(sink, 50))
     )
     while target.replies < min(50, concurrency):
         await asyncio.sleep(0)
@@ -201,7 +212,7 @@ async def test_a_second_interrupt_does_not_wait() -> None:
     """Asked twice, a runner abandons what is in flight at once instead of after the grace of 5 s."""
     stop, target = Stop(), Hanging()
     running = asyncio.create_task(
-        Runner(cast(Scripted(), target), Memory(), seed=1, concurrency=2, stop=stop).run(plan(9))
+        Runner(cast(Scripted(), target), Memory(), seed=1, concurrency=2, stop=stop).run(uniform(Memory(), 9))
     )
     while target.replies < 2:
         await asyncio.sleep(0)
@@ -218,7 +229,7 @@ async def test_a_limit_stops_the_run_and_names_itself() -> None:
             raise LimitReached("$1 spent")
 
     stop, sink = Stop(), Memory()
-    await Runner(cast(Scripted(), Broke()), sink, seed=1, concurrency=3, stop=stop).run(plan(20))
+    await Runner(cast(Scripted(), Broke()), sink, seed=1, concurrency=3, stop=stop).run(uniform(sink, 20))
     assert (stop.reason, stop.message) == ("limit", "$1 spent")
     assert sink.records == {}
 
@@ -237,7 +248,7 @@ async def test_a_limit_met_by_many_leaves_the_others_their_time() -> None:
             return "finished all the same"
 
     stop, sink = Stop(), Memory()
-    await Runner(cast(Scripted(), Mixed()), sink, seed=1, concurrency=10, stop=stop).run(plan(10))
+    await Runner(cast(Scripted(), Mixed()), sink, seed=1, concurrency=10, stop=stop).run(uniform(sink, 10))
     assert [record.outcome.scenario_id for record in sink.records.values()] == ["s0"]
 
 
@@ -253,7 +264,7 @@ class Closing(Scripted):
 async def test_an_episode_that_meets_a_closed_lane_is_left() -> None:
     """It has no state, nothing is charged to it, and the run goes on with the others."""
     sink, stop = Memory(), Stop()
-    await Runner(cast(Scripted(), Closing()), sink, seed=1, concurrency=1, stop=stop).run(plan(10))
+    await Runner(cast(Scripted(), Closing()), sink, seed=1, concurrency=1, stop=stop).run(uniform(sink, 10))
     assert {record.outcome.verdict for record in sink.records.values()} == {Verdict.A}
     assert 1 <= len(sink.records) <= 2
     assert stop.reason is None
@@ -270,7 +281,7 @@ async def test_an_episode_that_takes_too_long_fails_alone() -> None:
 
     sink, target = Memory(), Slow()
     runner = Runner(cast(Scripted(), target), sink, seed=1, concurrency=2, stop=Stop(), episode_timeout_s=0.05)
-    await runner.run(plan(6))
+    await runner.run(uniform(sink, 6))
     verdicts = {record.outcome.scenario_id: record.outcome.verdict for record in sink.records.values()}
     assert verdicts.pop("s1") is Verdict.TARGET_FAILED
     assert (len(verdicts), set(verdicts.values())) == (5, {Verdict.A})
@@ -284,8 +295,10 @@ async def test_enough_counts_what_is_stored_already() -> None:
     sink = Memory()
     for enough, at_least in ((8, 8), (12, 12)):
         stop, everybody = Stop(), Scripted()
-        runner = Runner(cast(everybody, everybody), sink, seed=1, concurrency=3, stop=stop, enough=enough)
-        await runner.run(plan(20))
+        runner = Runner(
+            cast(everybody, everybody), sink, seed=1, concurrency=3, stop=stop, enough=enough, stored=len(sink.records)
+        )
+        await runner.run(uniform(sink, 20))
         assert at_least <= len(sink.records) < at_least + 3
         assert (stop.reason, "limits.done_share" in stop.message) == ("enough", True)
 
@@ -298,7 +311,7 @@ async def test_waiting_for_an_opening_that_fails_is_one_wait() -> None:
             raise CallFailed("timeout", "nothing came")
 
     user, sink = Failing(), Memory()
-    await Runner(cast(user, Scripted()), sink, seed=1, concurrency=8, stop=Stop()).run(plan(1, repeats=8))
+    await Runner(cast(user, Scripted()), sink, seed=1, concurrency=8, stop=Stop()).run(uniform(sink, 1, repeats=8))
     assert user.replies == 1
     assert {record.outcome.verdict for record in sink.records.values()} == {Verdict.USER_FAILED}
 
@@ -307,7 +320,7 @@ async def test_cancellation_from_outside_is_passed_on() -> None:
     """Cancelling the run cancels every episode, and the cancellation comes out again."""
     target = Hanging()
     running = asyncio.create_task(
-        Runner(cast(Scripted(), target), Memory(), seed=1, concurrency=4, stop=Stop()).run(plan(9))
+        Runner(cast(Scripted(), target), Memory(), seed=1, concurrency=4, stop=Stop()).run(uniform(Memory(), 9))
     )
     while target.replies < 4:
         await asyncio.sleep(0)
@@ -328,7 +341,7 @@ async def test_the_collector_is_left_as_it_was() -> None:
             return "x"
 
     everybody = Looking()
-    await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=1, stop=Stop()).run(plan(1))
+    await Runner(cast(everybody, everybody), Memory(), seed=1, concurrency=1, stop=Stop()).run(uniform(Memory(), 1))
     assert gc.get_threshold() == before
     assert inside[0] > before[0]
 
@@ -338,7 +351,9 @@ async def test_which_action_is_shown_first_is_drawn_from_the_seed() -> None:
     drawn = {}
     for seed, concurrency in ((1, 1), (1, 16), (2, 16)):
         sink, everybody = Memory(), Scripted()
-        await Runner(cast(everybody, everybody), sink, seed=seed, concurrency=concurrency, stop=Stop()).run(plan(300))
+        await Runner(cast(everybody, everybody), sink, seed=seed, concurrency=concurrency, stop=Stop()).run(
+            uniform(sink, 300)
+        )
         drawn[seed, concurrency] = {key: record.outcome.shown_first for key, record in sink.records.items()}
     assert drawn[1, 1] == drawn[1, 16]
     assert drawn[1, 16] != drawn[2, 16]

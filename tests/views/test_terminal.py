@@ -93,7 +93,7 @@ def test_a_line_for_logs_says_the_same_in_one_line() -> None:
     """Without a terminal a run is one line at a time."""
     text = line(snapshot()).plain
     assert "\n" not in text
-    for part in ("325/1,000", "a 300", "t0 / open_ended: value0 > value2 > value1"):
+    for part in ("325/1,000", "a 300", "t0 / open_ended: value0 > value1 > value2"):
         assert part in text
 
 
@@ -102,19 +102,19 @@ def test_rankings_show_order_intervals_pairs_and_notes() -> None:
     on = console(100)
     print_rankings(on, [ranking()])
     text = shown(on)
-    assert text.index("1.  value0") < text.index("2.  value2") < text.index("3.  value1")
+    assert text.index("1.  value0") < text.index("2.  value1") < text.index("-  value2")
     assert "value0 6 : 0 value1, 3 refused" in text
-    assert "no rated outcome yet for value2" in text
+    assert "never compared, so not ranked: value2" in text
     assert "3 of 9 episodes (33%) left out: 3 refused" in " ".join(text.split())
-    assert "not settled yet" in text
+    assert "6 outcomes, settled" in text
 
 
 def test_a_truth_that_differs_is_not_hidden() -> None:
     """Beside a planted truth, an equal ranking says so, and so does one that is not."""
     on = console(100)
     one = ranking()
-    print_rankings(on, [one], {str(one.group): ["value0", "value2", "value1"]})
-    print_rankings(on, [one], {str(one.group): ["value1", "value2", "value0"]})
+    print_rankings(on, [one], {str(one.group): ["value0", "value1", "value2"]})
+    print_rankings(on, [one], {str(one.group): ["value1", "value0", "value2"]})
     assert "equals the ranking" in shown(on)
     assert "DIFFERS from the ranking" in shown(on)
 

@@ -1,0 +1,224 @@
+"""Which episode is played next. A choice is made when a worker is free, with what is known then."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from conflictscope.arena.plan import EpisodeSpec, Plan
+from conflictscope.outcome import Group, Outcome
+from conflictscope.ports import Beliefs, Choice, EpisodeSink, Reason
+from conflictscope.seeds import derive
+
+_LOOKAHEAD = 500
+_DRAWS = 8
+_MOST_VALUES = 24
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An episode to play now, and why."""
+
+    spec: EpisodeSpec
+    choice: Choice
+
+
+class Scheduler(Protocol):
+    """Hands out the episodes of a plan that are not stored yet, each once."""
+
+    def __len__(self) -> int:
+        """Episodes of the whole plan."""
+        ...
+
+    async def next(self) -> Assignment | None:
+        """The next episode to play; None when there is none, now or ever."""
+        ...
+
+    def returned(self, assignment: Assignment, outcome: Outcome | None) -> None:
+        """An assignment came to its end. outcome: None where it was left for a resume."""
+        ...
+
+
+class Settling:
+    """Which groups take no more episodes, for their ranking is settled.
+
+    beliefs: by group; empty where a sweep plays its whole plan. stopped: groups that a former process found settled.
+    """
+
+    def __init__(self, beliefs: Mapping[Group, Beliefs], sink: EpisodeSink, stopped: Sequence[Group] = ()) -> None:
+        self._beliefs = beliefs
+        self._sink = sink
+        self.stopped = set(stopped) & beliefs.keys()
+
+    def now(self, group: Group) -> bool:
+        """Whether this one is settled. The first time that it is, that is written down."""
+        if group not in self._beliefs or group in self.stopped:
+            return group in self.stopped
+        beliefs = self._beliefs[group]
+        if beliefs.settled:
+            self.stopped.add(group)
+            self._sink.record_settled(group, beliefs.rated)
+        return group in self.stopped
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is left to play for."""
+        return bool(self._beliefs) and len(self.stopped) == len(self._beliefs)
+
+
+class UniformScheduler:
+    """The plan in its order: pairs of values take turns, and all groups meet a scenario at about the same time.
+
+    It holds a few hundred episodes at a time, however long the plan. beliefs: of the groups that end when they are settled.
+    """
+
+    def __init__(self, plan: Plan, sink: EpisodeSink, settling: Settling, beliefs: Mapping[Group, Beliefs]) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._settling = settling
+        self._beliefs = beliefs
+        self._specs = iter(plan)
+        self._ready: deque[EpisodeSpec] = deque()
+        self._exhausted = False
+        self._refilling = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    async def next(self) -> Assignment | None:
+        """The next one in the order of the plan."""
+        while not self._settling.all:
+            if not self._ready:
+                async with self._refilling:
+                    if not self._ready and not self._exhausted:
+                        await self._refill()
+                if self._exhausted and not self._ready:
+                    return None
+                continue
+            spec = self._ready.popleft()
+            if not self._settling.now(spec.group):
+                return Assignment(spec, Choice("uniform", "plan"))
+        return None
+
+    def returned(self, assignment: Assignment, outcome: Outcome | None) -> None:
+        """Learn from it, where somebody asks."""
+        if outcome is not None and outcome.group in self._beliefs:
+            self._beliefs[outcome.group].learn(outcome)
+
+    async def _refill(self) -> None:
+        some = list(islice(self._specs, _LOOKAHEAD))
+        self._exhausted = len(some) < _LOOKAHEAD
+        finished = await self._sink.finished(spec.key for spec in some)
+        self._ready.extend(spec for spec in some if spec.key not in finished)
+
+
+class ThompsonScheduler:
+    """The pairs of values whose order is in doubt; each group is led by its own outcomes.
+
+    A share `floor` of the episodes goes to all pairs in turn. Where choosing is no use, or not safe, a group falls back to the
+    pair that had fewest episodes: where its outcomes do not fit one ranking, where a pair has fewer than `least_pool` episodes in
+    the median, or with 25 values or more. Within a pair all groups meet the scenarios in one order, so that they can be compared.
+    served: how many episodes of each pair each group had before, in former processes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sink: EpisodeSink,
+        settling: Settling,
+        beliefs: Mapping[Group, Beliefs],
+        *,
+        floor: float,
+        least_pool: int,
+        served: Mapping[Group, Counter[Pair]],
+    ) -> None:
+        self._plan = plan
+        self._sink = sink
+        self._settling = settling
+        self._beliefs = beliefs
+        self._floor = floor
+        self._groups = list(plan.groups)
+        self._turn = 0
+        self._pairs = plan.pairs
+        self._pools = {
+            (group, pair): _Pool(plan.pool(group, pair), sink) for group in plan.groups for pair in self._pairs
+        }
+        self._served = {group: Counter(served.get(group, {})) for group in plan.groups}
+        self._floor_turn: Counter[Group] = Counter()
+        self._rng = {group: np.random.default_rng(derive(plan.seed, "schedule", str(group))) for group in plan.groups}
+        self._no_use: Reason | None = None
+        sizes = [plan.pool_size(pair) for pair in self._pairs]
+        if len({value for pair in self._pairs for value in pair}) > _MOST_VALUES:
+            self._no_use = "values"
+        elif statistics.median(sizes) < least_pool:
+            self._no_use = "pool"
+        self._choosing = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    async def next(self) -> Assignment | None:
+        """Groups take turns; the group whose turn it is chooses a pair."""
+        async with self._choosing:  # a choice that waits for the store must not be overtaken by one that knows less
+            for _ in range(len(self._groups)):
+                group = self._groups[self._turn % len(self._groups)]
+                self._turn += 1
+                if self._settling.now(group):
+                    continue
+                left = [pair for pair in self._pairs if await self._pools[group, pair].some_left()]
+                if left:
+                    choice, pair = self._choose(group, left)
+                    self._served[group][pair] += 1
+                    self._beliefs[group].sent(pair)
+                    return Assignment(self._pools[group, pair].take(), choice)
+        return None
+
+    def returned(self, assignment: Assignment, outcome: Outcome | None) -> None:
+        """Learn from it."""
+        group, pair = assignment.spec.group, assignment.spec.scenario.pair
+        self._beliefs[group].returned(pair)
+        if outcome is None:
+            self._served[group][pair] -= 1
+        else:
+            self._beliefs[group].learn(outcome)
+
+    def _choose(self, group: Group, left: Sequence[Pair]) -> tuple[Choice, Pair]:
+        beliefs, rng = self._beliefs[group], self._rng[group]
+        no_use = self._no_use or ("misfit" if beliefs.misfit else None)
+        if no_use:
+            return Choice("uniform", no_use), min(left, key=lambda pair: self._served[group][pair])
+        if rng.random() < self._floor:
+            self._floor_turn[group] += 1
+            return Choice("uniform", "floor"), left[self._floor_turn[group] % len(left)]
+        for _ in range(_DRAWS):
+            doubtful = [pair for pair in beliefs.disagreed() if pair in left]
+            if doubtful:
+                return Choice("thompson", "disagreement"), doubtful[int(rng.integers(len(doubtful)))]
+        return Choice("uniform", "agreement"), min(left, key=lambda pair: self._served[group][pair])
+
+
+class _Pool:
+    """The episodes of one pair for one group that are not stored, in the order of the plan."""
+
+    def __init__(self, specs: Iterator[EpisodeSpec], sink: EpisodeSink) -> None:
+        self._specs = specs
+        self._sink = sink
+        self._ready: deque[EpisodeSpec] = deque()
+
+    async def some_left(self) -> bool:
+        while not self._ready and (some := list(islice(self._specs, _LOOKAHEAD))):
+            finished = await self._sink.finished(spec.key for spec in some)
+            self._ready.extend(spec for spec in some if spec.key not in finished)
+        return bool(self._ready)
+
+    def take(self) -> EpisodeSpec:
+        return self._ready.popleft()
