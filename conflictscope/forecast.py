@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,9 @@ from conflictscope.errors import InputError
 from conflictscope.outcome import Group
 
 _LARGEST_SPREAD = 10.0
+
+Kind = Literal["opening", "conversation", "multiple_choice", "verdict", "preflight"]
+"""What a call asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class PairForecast:
-    """One pair of values. pool: its episodes in the plan, in one group. tied: chance that its order is not 95 % sure at the end."""
+    """A pair of values. pool: its episodes in the plan, in one group. tied: chance that its order is not 95 % sure at the end."""
 
     value_a: str
     value_b: str
@@ -77,7 +80,8 @@ class Difference:
 class RankingForecast:
     """What the rankings of some groups will tell, by simulated worlds.
 
-    groups: for which this holds. basis: where the worlds' utilities are from, in words. worlds: how many. planned: episodes of
+    groups: for which this holds. basis: where the worlds' utilities are from, in words. exchangeable: whether nothing is known
+    of one value that is not known of all. worlds: how many. planned: episodes of
     one group in the plan. curve: by number of episodes, growing, beyond the plan too. at_plan, at_budget: at the end of the plan,
     and where the money ends (None without a limit that it meets). median, ninety: episodes of one group by which half, and nine
     tenths, of the worlds are resolved; None where that is more than `searched`. played: mean share of the plan that is played
@@ -86,6 +90,7 @@ class RankingForecast:
 
     groups: tuple[Group, ...]
     basis: str
+    exchangeable: bool
     worlds: int
     planned: int
     curve: tuple[Moment, ...]
@@ -126,6 +131,25 @@ class Amount:
         return self.least == self.most
 
 
+@dataclass(frozen=True, slots=True)
+class CallMeans:
+    """What calls of one kind took on average. calls: how many. latency_s: None where all went in batches."""
+
+    calls: int
+    input_tokens: float
+    output_tokens: float
+    latency_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run took. means: by role, kind (as in UsageForecast) and model. settled: the chance that a look of the judge
+    ended a conversation; None where there was none."""
+
+    means: Mapping[tuple[str, str, str], CallMeans]
+    settled: float | None
+
+
 NOTHING = Amount(0.0, 0.0, 0.0)
 
 
@@ -133,13 +157,15 @@ NOTHING = Amount(0.0, 0.0, 0.0)
 class UsageForecast:
     """What one role will take through one lane.
 
-    kind: what is asked for; `preflight` is the small question before a sweep. calls: answered ones; repetitions after failures
+    target: the label of the target that is asked; None for what all targets share. kind: what is asked for; `preflight` is the
+    small question before a sweep. calls: answered ones; repetitions after failures
     are not foreseen. input_tokens, output_tokens: of all of them. cost_usd: None where the price is not known. latency_s: of
     one call. measured: whether tokens and latency are those of a run, not assumed.
     """
 
     role: str
-    kind: Literal["opening", "conversation", "multiple_choice", "verdict", "preflight"]
+    target: str | None
+    kind: Kind
     model: str
     calls: Amount
     input_tokens: Amount
@@ -214,4 +240,3 @@ def total_cost(usage: Sequence[UsageForecast]) -> Amount | None:
     """Of all of them; None where the price of one is not known."""
     costs = [each.cost_usd for each in usage]
     return None if None in costs else sum((cost for cost in costs if cost is not None), NOTHING)
-

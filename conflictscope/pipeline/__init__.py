@@ -1,5 +1,6 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
+from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
 from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
 from conflictscope.pipeline.serving import serve_plant
@@ -11,6 +12,7 @@ __all__ = [
     "Viewer",
     "import_outcomes",
     "load_sweep",
+    "plan_sweep",
     "rank",
     "remove_demo",
     "run_sweep",

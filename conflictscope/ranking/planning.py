@@ -119,7 +119,13 @@ class Worlds:
 
     @classmethod
     def believed(
-        cls, posterior: Posterior, places: Sequence[int], left_out: float, basis: str, count: int, rng: np.random.Generator
+        cls,
+        posterior: Posterior,
+        places: Sequence[int],
+        left_out: float,
+        basis: str,
+        count: int,
+        rng: np.random.Generator,
     ) -> Worlds:
         """Utilities drawn from a posterior, of its values at `places`. The judge's errors are in it already."""
         utilities = rng.multivariate_normal(posterior.mu, posterior.cov, count, method="eigh")[:, list(places)]
@@ -171,6 +177,7 @@ def forecast(
     return RankingForecast(
         groups=tuple(groups),
         basis=worlds.basis,
+        exchangeable=worlds.exchangeable,
         worlds=len(worlds.utilities),
         planned=planned,
         curve=tuple(curve),
@@ -235,7 +242,7 @@ class _Play:
         variance = np.diagonal(self._cov, axis1=1, axis2=2)
         spread = np.sqrt(np.maximum(variance[:, :, None] + variance[:, None, :] - 2 * self._cov, 1e-300))
         p = ndtr(np.abs(self._mu[:, :, None] - self._mu[:, None, :]) / spread)
-        return (p < _SURE).astype(np.float64)
+        return np.asarray(p < _SURE, dtype=np.float64)
 
     def _signs(self, utilities: FloatArray) -> FloatArray:
         return np.sign(utilities[:, self._above] - utilities[:, self._below])
@@ -261,7 +268,8 @@ class _Play:
         expected = (rated * (ndtr(margin - d) - ndtr(-margin - d))).sum(axis=1)
         density = np.exp(-0.5 * (margin - d) ** 2) + np.exp(-0.5 * (margin + d) ** 2)
         slope = (rated * density).sum(axis=1) / math.sqrt(2 * math.pi)
-        return np.maximum(self._margin + (seen - expected) / np.maximum(slope, 1e-300), self._margin / 2)
+        step = (seen - expected) / np.maximum(slope, 1e-300)
+        return np.asarray(np.maximum(self._margin + step, self._margin / 2), dtype=np.float64)
 
     def _next(self, episodes: int) -> IntArray:
         """(R, P): the episodes of each pair when there are so many of all."""
@@ -320,7 +328,9 @@ def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int]:
     difference: of their utilities, > 0. They are as many as a one-sided test of an even share at 5 % takes to have a power
     of 80 % (Fleiss, Levin and Paik 2003, section 2.4), ties and what is no evidence counted with them.
     """
-    pair = Worlds(np.array([[difference, 0.0]]), worlds.margin, worlds.judge_error, worlds.left_out, "", exchangeable=False)
+    pair = Worlds(
+        np.array([[difference, 0.0]]), worlds.margin, worlds.judge_error, worlds.left_out, "", exchangeable=False
+    )
     wins, losses, _, _ = pair.shares(np.array([0]), np.array([1]))[0, 0]
     share = wins / (wins + losses)
     standard = ndtri(_SURE) * 0.5 + ndtri(_POWER) * math.sqrt(share * (1 - share))
