@@ -81,7 +81,7 @@ def rank_group(
             match error:
                 case JudgeError():
                     corrected = posterior_ranking(group, tally, fit_corrected(cells, len(tally.values), error), rule)
-                    says = f"corrected for {error.source}: {error.rates}"
+                    says = f"corrected, as the judge {error.says}"
                     return replace(
                         corrected,
                         checks=checks,
