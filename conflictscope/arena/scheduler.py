@@ -127,6 +127,15 @@ class UniformScheduler:
         self._ready.extend(spec for spec in some if spec.key not in finished)
 
 
+def no_use(plan: Plan, least_pool: int) -> Reason | None:
+    """Why it is not worth while to choose pairs in a whole plan; None where it is."""
+    if len({value for pair in plan.pairs for value in pair}) > _MOST_VALUES:
+        return "values"
+    if statistics.median(plan.pool_size(pair) for pair in plan.pairs) < least_pool:
+        return "pool"
+    return None
+
+
 class ThompsonScheduler:
     """The pairs of values whose order is in doubt; each group is led by its own outcomes.
 
@@ -161,12 +170,7 @@ class ThompsonScheduler:
         self._served = {group: Counter(served.get(group, {})) for group in plan.groups}
         self._floor_turn: Counter[Group] = Counter()
         self._rng = {group: np.random.default_rng(derive(plan.seed, "schedule", str(group))) for group in plan.groups}
-        self._no_use: Reason | None = None
-        sizes = [plan.pool_size(pair) for pair in self._pairs]
-        if len({value for pair in self._pairs for value in pair}) > _MOST_VALUES:
-            self._no_use = "values"
-        elif statistics.median(sizes) < least_pool:
-            self._no_use = "pool"
+        self._no_use = no_use(plan, least_pool)
         self._choosing = asyncio.Lock()
 
     def __len__(self) -> int:

@@ -207,13 +207,18 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
         table.add_column(style="dim", no_wrap=True)
     if bars:
         table.add_column(no_wrap=True)
-    low = min((rating.low for rating in ranking.ratings.values()), default=0.0)
-    high = max((rating.high for rating in ranking.ratings.values()), default=1.0)
     ranks = ranking.ranks
+    ranked = [rating for value, rating in ranking.ratings.items() if ranks[value] is not None]
+    low = min((rating.low for rating in ranked), default=0.0)
+    high = max((rating.high for rating in ranked), default=1.0)
+    span = max(high - low, 1e-9)
     for value, rating in ranking.ratings.items():
-        rank = "-" if ranks[value] is None else f"{ranks[value]}."
+        if ranks[value] is None:
+            table.add_row("-", plain(value), "", *["never compared"] * intervals)
+            continue
+        rank = f"{ranks[value]}."
         interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
-        bar = [_bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))] if bars else []
+        bar = [_bar(*((at - low) / span for at in (rating.low, rating.mu, rating.high)))] if bars else []
         table.add_row(rank, plain(value), f"{rating.mu:+.2f}", *interval, *bar)
     return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
