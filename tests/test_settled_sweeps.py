@@ -101,6 +101,12 @@ async def test_why_each_episode_was_played_is_stored(make_sweep: MakeSweep, tmp_
     assert counts["thompson", "disagreement"] > counts["uniform", "floor"] > 0
 
 
+async def test_thompson_where_pairs_have_few_scenarios_is_the_plan(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    """With fewer than `schedule.least_pool` episodes a pair it is not worth while, and the choice says so."""
+    result = await pipeline.run_sweep(make_sweep('schedule.policy="thompson"'), tmp_path / "runs")
+    assert set(rows(result.folder, "SELECT policy, reason FROM episodes")) == {("uniform", "pool")}
+
+
 async def test_thompson_over_a_whole_plan_plays_every_episode_once(make_sweep: MakeSweep, tmp_path: Path) -> None:
     """Without a stop the order differs, not what is played: the same episodes with the same outcomes, over an interruption too."""
     whole = ('modes=["multiple_choice"]', "limits.concurrency=8")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler
+from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ports import EpisodeRecord
 from conflictscope.rating import DEFAULT_RULE, StopRule
@@ -89,7 +89,7 @@ def plan(per_pair: int, repeats: int = 1, seed: int = 1, pairs: Sequence[Pair] =
 
 
 def thompson(
-    plan: Plan, beliefs: dict[Group, Believing], store: Store | None = None, *, floor: float = 0.0, least_pool: int = 1,
+    plan: Plan, beliefs: dict[Group, Believing], store: Store | None = None, *, floor: float = 0.0,
     settling: Settling | None = None, served: dict[Group, Counter[Pair]] | None = None,
 ) -> ThompsonScheduler:  # fmt: skip
     store = store or Store()
@@ -99,7 +99,6 @@ def thompson(
         settling or Settling({}, DEFAULT_RULE, store),
         beliefs,
         floor=floor,
-        least_pool=least_pool,
         served=served or {},
     )
 
@@ -231,7 +230,7 @@ async def test_the_floor_goes_to_all_pairs_in_turn(floor: float) -> None:
 
 
 async def test_thompson_falls_back_to_balance_and_says_why() -> None:
-    """A misfit, a small pool, 25 values: the pair that had fewest, with the reason; a misfit of one group is its own."""
+    """At a misfit: the pair that had fewest, with the reason; the misfit of one group is its own."""
     beliefs = believing(disagreed=[("x", "y")])
     beliefs[GROUPS[0]].misfit = True
     served = {group: Counter({("x", "y"): 30}) for group in GROUPS}
@@ -240,13 +239,17 @@ async def test_thompson_falls_back_to_balance_and_says_why() -> None:
     assert {a.choice.reason for a in first} == {"misfit"}
     assert Counter(a.spec.scenario.pair for a in first) == {("x", "z"): 30, ("y", "z"): 30}
     assert {a.choice.reason for a in played if a.spec.group == GROUPS[1]} == {"disagreement"}
-    small = await drain(thompson(plan(30), believing(disagreed=PAIRS), least_pool=31), 60)
-    assert {a.choice.reason for a in small} == {"pool"}
-    assert set(Counter(a.spec.scenario.pair for a in small).values()) == {20}
+
+
+async def test_where_choosing_is_no_use_the_plan_is_played_and_says_why() -> None:
+    """A small pool in the median pair, or 25 values; not one episode or one value less."""
+    assert [no_use(plan(30, repeats=2), least_pool) for least_pool in (60, 61)] == [None, "pool"]
+    uneven = Plan([*plan(5, pairs=PAIRS[:2]).scenarios, *plan(50, pairs=PAIRS[2:]).scenarios], GROUPS, 1, 1)
+    assert [no_use(uneven, least_pool) for least_pool in (5, 6)] == [None, "pool"]
     names = [f"v{number:02d}" for number in range(25)]
-    chain = list(pairwise(names))
-    many = await drain(thompson(plan(2, pairs=chain), believing(disagreed=chain)), 40)
-    assert {a.choice.reason for a in many} == {"values"}
+    assert [no_use(plan(2, pairs=list(pairwise(names[:size]))), 1) for size in (24, 25)] == [None, "values"]
+    scheduler = UniformScheduler(plan(10), Store(), Settling({}, DEFAULT_RULE, Store()), {}, "pool")
+    assert {(a.choice.policy, a.choice.reason) for a in await drain(scheduler)} == {("uniform", "pool")}
 
 
 async def test_groups_meet_the_scenarios_of_a_pair_in_one_order() -> None:
