@@ -97,7 +97,8 @@ async def test_why_each_episode_was_played_is_stored(make_sweep: MakeSweep, tmp_
     chosen = rows(thompson.folder, query)
     assert chosen[: len(plan)] == plan
     counts = Counter(chosen[len(plan) :])
-    assert counts.keys() <= {("uniform", "floor"), ("uniform", "agreement"), ("thompson", "disagreement")}
+    kinds = {("uniform", "start"), ("uniform", "floor"), ("uniform", "agreement"), ("thompson", "disagreement")}
+    assert counts.keys() <= kinds
     assert counts["thompson", "disagreement"] > counts["uniform", "floor"] > 0
 
 

@@ -125,7 +125,7 @@ class _Simulated:
         self.beliefs = GroupBeliefs(GROUP, NAMES[:SIZE], plan.pairs, seed=self.seed)
         settling = Settling({}, DEFAULT_RULE, sink)
         self.scheduler: Scheduler = (
-            ThompsonScheduler(plan, sink, settling, {GROUP: self.beliefs}, floor=0.25, served={})
+            ThompsonScheduler(plan, sink, settling, {GROUP: self.beliefs}, floor=0.25, least=5, served={})
             if self.policy == "thompson"
             else UniformScheduler(plan, sink, settling, {GROUP: self.beliefs})
         )

@@ -148,9 +148,10 @@ def no_use(plan: Plan, least_pool: int) -> Reason | None:
 class ThompsonScheduler:
     """The pairs of values whose order is in doubt; each group is led by its own outcomes.
 
-    A share `floor` of the episodes goes to all pairs in turn. Where the outcomes of a group do not fit one ranking, choosing is
-    not safe, and it falls back to the pair that had fewest episodes. Within a pair all groups meet the scenarios in one order, so
-    that they can be compared. served: how many episodes of each pair each group had before, in former processes.
+    A pair that had fewer than `least` episodes comes first. From there on a share `floor` goes to all pairs in turn. Where the
+    outcomes of a group do not fit one ranking, choosing is not safe, and it falls back to the pair that had fewest episodes.
+    Within a pair all groups meet the scenarios in one order, so that they can be compared. served: how many episodes of each pair
+    each group had before, in former processes.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class ThompsonScheduler:
         beliefs: Mapping[Group, Beliefs],
         *,
         floor: float,
+        least: int,
         served: Mapping[Group, Counter[Pair]],
     ) -> None:
         self._plan = plan
@@ -168,6 +170,7 @@ class ThompsonScheduler:
         self._settling = settling
         self._beliefs = beliefs
         self._floor = floor
+        self._least = least
         self._groups = list(plan.groups)
         self._turn = 0
         self._pairs = plan.pairs
@@ -209,8 +212,11 @@ class ThompsonScheduler:
 
     def _choose(self, group: Group, left: Sequence[Pair]) -> tuple[Choice, Pair]:
         beliefs, rng = self._beliefs[group], self._rng[group]
+        fewest = min(left, key=lambda pair: self._served[group][pair])
+        if self._served[group][fewest] < self._least:
+            return Choice("uniform", "start"), fewest
         if beliefs.misfit:
-            return Choice("uniform", "misfit"), min(left, key=lambda pair: self._served[group][pair])
+            return Choice("uniform", "misfit"), fewest
         if rng.random() < self._floor:
             self._floor_turn[group] += 1
             return Choice("uniform", "floor"), left[self._floor_turn[group] % len(left)]
@@ -218,7 +224,7 @@ class ThompsonScheduler:
             doubtful = [pair for pair in beliefs.disagreed() if pair in left]
             if doubtful:
                 return Choice("thompson", "disagreement"), doubtful[int(rng.integers(len(doubtful)))]
-        return Choice("uniform", "agreement"), min(left, key=lambda pair: self._served[group][pair])
+        return Choice("uniform", "agreement"), fewest
 
 
 class _Pool:

@@ -31,4 +31,7 @@ async def build_scheduler(sweep: Sweep, plan: Plan, sink: EpisodeSink, reader: R
     settling = Settling(beliefs if converging else {}, stop.rule, sink, await reader.settled(stop.rule))
     if why_uniform is not None:
         return UniformScheduler(plan, sink, settling, beliefs, why_uniform), settling
-    return ThompsonScheduler(plan, sink, settling, beliefs, floor=schedule.floor, served=served), settling
+    scheduler = ThompsonScheduler(
+        plan, sink, settling, beliefs, floor=schedule.floor, least=stop.least_per_pair, served=served
+    )
+    return scheduler, settling

@@ -89,7 +89,7 @@ def plan(per_pair: int, repeats: int = 1, seed: int = 1, pairs: Sequence[Pair] =
 
 
 def thompson(
-    plan: Plan, beliefs: dict[Group, Believing], store: Store | None = None, *, floor: float = 0.0,
+    plan: Plan, beliefs: dict[Group, Believing], store: Store | None = None, *, floor: float = 0.0, least: int = 0,
     settling: Settling | None = None, served: dict[Group, Counter[Pair]] | None = None,
 ) -> ThompsonScheduler:  # fmt: skip
     store = store or Store()
@@ -99,6 +99,7 @@ def thompson(
         settling or Settling({}, DEFAULT_RULE, store),
         beliefs,
         floor=floor,
+        least=least,
         served=served or {},
     )
 
@@ -213,6 +214,18 @@ async def test_thompson_asks_where_draws_disagree() -> None:
         Counter(a.spec.scenario.pair for a in played[20:end] if a.spec.group == GROUPS[0]) for end in range(22, 61, 2)
     ]
     assert all(abs(count[("x", "y")] - count[("y", "z")]) <= 1 for count in after)
+
+
+async def test_each_pair_has_its_least_episodes_before_any_is_preferred() -> None:
+    """They come in balance, also where some were played before, and are said to be the start; only then the doubtful pair comes."""
+    served = {GROUPS[0]: Counter({("x", "y"): 3, ("x", "z"): 9}), GROUPS[1]: Counter[Pair]()}
+    played = await drain(thompson(plan(50), believing(disagreed=[("x", "z")]), least=5, served=served), 60)
+    for group, missing in ((GROUPS[0], {("x", "y"): 2, ("y", "z"): 5}), (GROUPS[1], dict.fromkeys(PAIRS, 5))):
+        mine = [a for a in played if a.spec.group == group]
+        start = [a for a in mine if a.choice.reason == "start"]
+        assert start == mine[: len(start)]
+        assert Counter(a.spec.scenario.pair for a in start) == missing
+        assert {a.spec.scenario.pair for a in mine[len(start) :]} == {("x", "z")}
 
 
 @pytest.mark.parametrize("floor", [0.25, 0.6])
