@@ -17,7 +17,7 @@ _LEAST_ALPHA = 1e-6  # below it, perfect records are beyond the precision of flo
 _MOST_STEPS = 1000
 _LONGEST_STEP = 1.0  # in log-odds: the curvature changes little over it, so that Newton's method does not overshoot
 _STEP_TOLERANCE = 1e-6  # convergence is quadratic: after such a step the error is far smaller
-_MOST_NUMBERS = 4_000_000  # of a batch of curvature matrices
+_MOST_NUMBERS = 1_000_000  # of a batch of curvature matrices
 
 
 @dataclass(frozen=True)
