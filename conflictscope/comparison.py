@@ -184,6 +184,8 @@ class Alignment:
             notes.append(
                 f"left out, for the ranking does not name them or nothing decisive is shared: {', '.join(self.values_left_out)}"
             )
+        if self.scenarios < _FEW_PER_PAIR * len(self.pairs):
+            notes.append(_few(self.scenarios, len(self.pairs)))
         if self.reached is None:
             notes.append("nothing to gain: without steering all outcomes agree already")
         return notes
@@ -219,6 +221,10 @@ class Comparisons:
             "alignments": [alignment.to_json() for alignment in self.alignments],
             "refused": list(self.refused),
         }
+
+
+def _few(scenarios: int, pairs: int) -> str:
+    return f"few scenarios: {scenarios} shared for {pairs} pairs of values, so intervals are rough"
 
 
 def group_json(group: Group) -> dict[str, str | None]:

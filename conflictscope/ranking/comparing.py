@@ -158,9 +158,13 @@ def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUND
     values = sorted({value for pair in shared.pairs for value in pair})
     index = {value: number for number, value in enumerate(values)}
     i, j = np.array([[index[a], index[b]] for a, b in shared.pairs]).T
-    component = components(_matrices(seen, i, j, len(values)).sum(axis=(0, 1, 2)))
+    met = np.zeros((len(values), len(values)))
+    met[i, j] = 1
+    component = components(met)
     same = component[:, None] == component[None, :]
-    mu, draws = _utilities(shared, i, j, same, rounds, rng)
+    counts = np.concatenate([seen, shared.drawn(rounds, rng)])
+    both = np.stack([_utilities(counts[:, group], i, j, same, rng) for group in (0, 1)], axis=1)
+    mu, draws = both[:1], both[1:]
     signs, drawn_signs = _signs(mu, same), _signs(draws, same)
     ranks, drawn_ranks = _ranks(signs, same)[0], _ranks(drawn_signs, same)
     difference, spread = mu[0, 1] - mu[0, 0], np.std(draws[:, 1] - draws[:, 0], axis=0, ddof=1)
@@ -194,42 +198,28 @@ def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUND
     )
 
 
-def _utilities(
-    shared: _Shared, i: IntArray, j: IntArray, same: BoolArray, rounds: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """(1, 2, K) of the counts as they are and (rounds, 2, K) of the bootstrap, less the mean of each component."""
-    size = len(same)
-    seen = shared.seen()
-    # The margin of ties says how wide a tie is, the same in every round; its error hardly touches a difference.
-    margins = [
-        fit_posterior(matrices[0] + matrices[1].T, matrices[2] + matrices[2].T, prior_sd=_PRIOR_SD).margin
-        for matrices in _matrices(seen, i, j, size)[0]
-    ]
+def _utilities(counts: FloatArray, i: IntArray, j: IntArray, same: BoolArray, rng: np.random.Generator) -> FloatArray:
+    """(B, K) utilities of one group from (B, 3, P) counts, less the mean of their component.
 
-    def fit(counts: FloatArray, prior_mean: FloatArray) -> FloatArray:
-        matrices = _matrices(counts, i, j, size).reshape(-1, 3, size, size)
-        wins, ties = (
-            matrices[:, 0] + np.swapaxes(matrices[:, 1], 1, 2),
-            matrices[:, 2] + np.swapaxes(matrices[:, 2], 1, 2),
-        )
-        mu, _ = fit_map_batched(wins, ties, np.tile(margins, len(counts)), _PRIOR_SD, prior_mean)
-        centred: FloatArray = mu - mu @ same / same.sum(axis=1)
-        return centred.reshape(len(counts), 2, size)
-
-    drawn = shared.drawn(rounds, rng)
-    at_once = max(1, _MOST_NUMBERS // (2 * size**2))
-    draws = [
-        fit(some, rng.normal(0, _PRIOR_SD, (2 * len(some), size)))
-        for some in (drawn[start : start + at_once] for start in range(0, rounds, at_once))
-    ]
-    return fit(seen, np.zeros((2, size))), np.concatenate(draws)
-
-
-def _matrices(counts: FloatArray, i: IntArray, j: IntArray, size: int) -> FloatArray:
-    """(B, 2, 3, P) counts as (B, 2, 3, K, K), the first value of each pair in the row."""
-    matrices = np.zeros((*counts.shape[:-1], size, size))
-    matrices[..., i, j] = counts
-    return matrices
+    The first counts are those that were seen, with a prior around 0; the others are draws.
+    """
+    rounds, size = len(counts), len(same)
+    wins, ties = np.zeros((rounds, size, size)), np.zeros((rounds, size, size))
+    wins[:, i, j], wins[:, j, i] = counts[:, 0], counts[:, 1]
+    ties[:, i, j] = ties[:, j, i] = counts[:, 2]
+    # The margin says how wide a tie is, the same in every round; its error hardly touches a difference.
+    margin = fit_posterior(wins[0], ties[0], prior_sd=_PRIOR_SD).margin
+    prior_mean = rng.normal(0, _PRIOR_SD, (rounds, size))
+    prior_mean[0] = 0.0
+    at_once = max(1, _MOST_NUMBERS // size**2)
+    mu = np.concatenate(
+        [
+            fit_map_batched(wins[some], ties[some] if margin > 0 else None, margin, _PRIOR_SD, prior_mean[some])[0]
+            for some in (slice(start, start + at_once) for start in range(0, rounds, at_once))
+        ]
+    )
+    centred: FloatArray = mu - mu @ same / same.sum(axis=1)
+    return centred
 
 
 def _signs(mu: FloatArray, same: BoolArray) -> FloatArray:
