@@ -2,8 +2,8 @@
 
     python -m benchmarks.recorded [FOLDER]       default: ../shared/data
 
-Prints a table; about a minute. Exit code 1 where some figure was not reached. Bounds on tau were set after a first run, a little below
-what it gave: they guard against change, and are no forecast that came true. A figure of "-" has nothing to be held against.
+Prints a table; about a minute. Exit code 1 where some figure was not reached. Bounds on tau were set after a first run, a little
+below what it gave: they guard against change, and are no forecast that came true. A figure of "-" has nothing to be held against.
 """
 
 from __future__ import annotations
