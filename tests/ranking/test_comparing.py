@@ -183,6 +183,27 @@ def test_ties_widen_no_gap_between_groups_that_differ_in_ties_only() -> None:
         assert abs(shift.utility_difference.value) < 0.1
 
 
+def test_tau_reaches_one_end_where_nothing_speaks_against_it() -> None:
+    """Few scenarios: alike rankings may be the same, reversed ones wholly reversed. Many, in opposite orders: neither."""
+    rng = np.random.default_rng(11)
+    first, second, _ = two_targets(rng, 60, 0.0, size=4)
+    turned = GroupOutcomes(SECOND, second.values, {key: (b, a, t) for key, (a, b, t) in second.counts.items()})
+    alike, reversed_ = compare(first, second).tau, compare(first, turned).tau
+    assert alike is not None
+    assert reversed_ is not None
+    assert alike.value > 0 > reversed_.value
+    assert (alike.high, reversed_.low) == (1.0, -1.0)
+    assert alike.low > -1.0
+    assert reversed_.high < 1.0
+    first, second = (
+        outcomes(group, won("ab", *ab, 60) + won("bc", 40, 20, 60))
+        for group, ab in ((FIRST, (45, 15)), (SECOND, (15, 45)))
+    )
+    mixed = compare(first, second).tau
+    assert mixed is not None
+    assert -1.0 < mixed.low < mixed.high < 1.0
+
+
 # -- what is shared ----------------------------------------------------------------------------------------------------
 
 
