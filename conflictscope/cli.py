@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from conflictscope import __version__, pipeline, views
 from conflictscope.comparison import By
 from conflictscope.errors import ConflictScopeError, InputError
+from conflictscope.forecast import Assumptions
 from conflictscope.library import find, library_counts, load_library, load_value_set
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
@@ -65,10 +67,15 @@ _err = _Console(stderr=True, highlight=False)
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Folder that holds the runs.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 NoLive = Annotated[bool, typer.Option("--no-live", help="No live view: a line every few seconds instead.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the sweep file; repeatable.", metavar="KEY=VALUE"),
+]
 RunName = Annotated[
     str, typer.Argument(help="A run's name under the runs folder, or a path to its folder.", metavar="RUN")
 ]
 _RUNS = Path("runs")
+_ASSUMED = Assumptions()
 _MOST_LEFT = 10  # episodes that are listed in the terminal
 
 
@@ -158,10 +165,7 @@ def run(
     sweep: Annotated[str, typer.Argument(help="A sweep file, or the name of a built-in sweep.", metavar="SWEEP.toml")],
     name: Annotated[str | None, typer.Option(help="The run's name; default: the name in the sweep file.")] = None,
     runs_dir: RunsDir = _RUNS,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a key of the sweep file; repeatable.", metavar="KEY=VALUE"),
-    ] = None,
+    settings: Settings = None,
     no_live: NoLive = False,
     as_json: Json = False,
 ) -> None:
@@ -249,6 +253,45 @@ def compare(
         _print_json({"run": folder.name, **found.to_json()})
     else:
         views.print_comparisons(_out, found)
+
+
+@app.command()
+def plan(
+    sweep: Annotated[str, typer.Argument(help="A sweep file, or the name of a built-in sweep.", metavar="SWEEP.toml")],
+    settings: Settings = None,
+    spread: Annotated[
+        float, typer.Option(help="Standard deviation of the utilities, in probit units.")
+    ] = _ASSUMED.spread,
+    judge_error: Annotated[
+        float, typer.Option(help="Share of decisive outcomes that are the wrong way round.")
+    ] = _ASSUMED.judge_error,
+    ties: Annotated[float, typer.Option(help="Share of outcomes that are ties.")] = _ASSUMED.ties,
+    like: Annotated[
+        str | None,
+        typer.Option(help="A run whose utilities, tokens and times are taken for those of this sweep.", metavar="RUN"),
+    ] = None,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """What a sweep will tell and what it will take, before it is paid for: no key, no network, nothing is written.
+
+    How many episodes it takes until a ranking is resolved, with which chance the top value is the right one at the end of the
+    plan and of the budget, how many pairs stay tied; calls, tokens, cost and time by role.
+
+    Example: [bold]conflictscope plan sweep.toml --spread 0.4 --set repeats=5[/bold]
+    """
+    loaded = pipeline.load_sweep(sweep, settings or [])
+    folder = RunFolder.find(like, runs_dir) if like is not None else None
+    assumptions = Assumptions(spread, judge_error, ties)
+    with Progress(console=_err, transient=True, disable=as_json or not _err.is_terminal) as progress:
+        bar = progress.add_task("Simulating", total=1.0)
+        forecast = asyncio.run(
+            pipeline.plan_sweep(loaded, assumptions, folder, lambda share: progress.update(bar, completed=share))
+        )
+    if as_json:
+        _print_json(forecast.to_json())
+    else:
+        views.print_forecast(_out, forecast)
 
 
 @app.command("import")
@@ -506,10 +549,9 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
     match result.state:
         case "converged":
             planned = progress.planned or progress.done
-            told += [
-                f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes. To play the rest, resume with:",
-                f"  {resume} --set stop.when=plan",
-            ]
+            told.append(f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes.")
+            if progress.done < planned:
+                told += ["To play the rest, resume with:", f"  {resume} --set stop.when=plan"]
         case "enough":
             told += [
                 f"Ended early: {result.message}. To play the rest, resume with:",

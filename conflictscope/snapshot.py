@@ -59,7 +59,8 @@ class Progress:
     planned: episodes in the plan; None for imported outcomes. usage: by what it was for. in_flight, reserved_usd: requests that
     have not ended, and what is set aside for them. limit_usd: of the sweep file. elapsed_s: time spent running, over all resumes.
     rate_per_s: episodes per second lately, where the run goes on, else over the whole run. remaining_s: None where the
-    run is done or the rate is not known. failures: episodes by kind of failure.
+    run is done or the rate is not known. failures: episodes by kind of failure. ends_early: whether the run ends before its plan
+    where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take.
     """
 
     run: str
@@ -73,6 +74,7 @@ class Progress:
     elapsed_s: float
     rate_per_s: float
     failures: Mapping[str, int] = field(default_factory=dict)
+    ends_early: bool = False
 
     @property
     def done(self) -> int:
@@ -131,6 +133,7 @@ class Progress:
             "elapsed_s": self.elapsed_s,
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,
+            "ends_early": self.ends_early,
         }
 
 

@@ -10,12 +10,13 @@ from conflictscope.arena.lanes import (
     RateLimit,
     known_price,
     lean_client,
+    named_price,
     output_modes,
     quicken,
 )
 from conflictscope.arena.plan import EpisodeSpec, Plan
 from conflictscope.arena.runner import GRACE_S, Cast, Runner, Stop
-from conflictscope.arena.scheduler import Assignment, Scheduler, Settling, ThompsonScheduler, UniformScheduler
+from conflictscope.arena.scheduler import Assignment, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
 
 __all__ = [
     "GRACE_S",
@@ -41,6 +42,8 @@ __all__ = [
     "UniformScheduler",
     "known_price",
     "lean_client",
+    "named_price",
+    "no_use",
     "output_modes",
     "quicken",
 ]

@@ -1,6 +1,7 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
 from conflictscope.pipeline.comparing import compare
+from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
 from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
 from conflictscope.pipeline.serving import serve_plant
@@ -13,6 +14,7 @@ __all__ = [
     "compare",
     "import_outcomes",
     "load_sweep",
+    "plan_sweep",
     "rank",
     "remove_demo",
     "run_sweep",

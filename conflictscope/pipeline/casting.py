@@ -51,8 +51,8 @@ class Lanes:
                 self._budget,
                 self._policy,
                 name=name,
-                price=price_of(name, model, self._prices),
-                batch_price=price_of(name, model, self._prices, batch=True),
+                price=price_of(name, self._prices, known_price(model)),
+                batch_price=price_of(name, self._prices, known_price(model, batch=True)),
                 rates=[rate] if rate else [],
             )
         return self._lanes[name]
@@ -72,10 +72,10 @@ class Lanes:
         return [lane.closed for lane in self._lanes.values() if lane.closed is not None]
 
 
-def price_of(name: str, model: Model, prices: Mapping[str, PriceConfig], *, batch: bool = False) -> Price | None:
-    """What the sweep file says that a model costs, else what `genai-prices` does; None where nobody knows."""
+def price_of(name: str, prices: Mapping[str, PriceConfig], known: Price | None) -> Price | None:
+    """What the sweep file says that a model costs, else what is known of it."""
     given = prices.get(name)
-    return FlatPrice(given.input_usd, given.output_usd) if given else known_price(model, batch=batch)
+    return FlatPrice(given.input_usd, given.output_usd) if given else known
 
 
 def load_agents(config: SweepConfig, base: Path) -> dict[str, Agent[Any, Any]]:
@@ -119,7 +119,7 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
                 "by pydantic-ai)"
             )
     if config.limits.cost_usd is not None:
-        unpriced = [name for name, model in models.items() if price_of(name, model, config.prices) is None]
+        unpriced = [name for name, model in models.items() if price_of(name, config.prices, known_price(model)) is None]
         if unpriced:
             raise InputError(
                 f"limits.cost_usd: the price of {', '.join(unpriced)} is not known, so the limit could not be kept: add\n"

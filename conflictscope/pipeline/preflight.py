@@ -30,24 +30,25 @@ async def preflight(
     LimitReached where the budget does not even reach for this.
     """
     known = await writer.output_modes()
-    checks = {}
+    checks = []
     scope = f"preflight/{session}"
-    for name, role, settings in _uses(config):
+    questions = [each for each in preflight_questions(config) if lanes.to(each[0]).model.system != "planted"]
+    for name, role, settings in questions:
         lane = lanes.to(name)
-        if lane.model.system == "planted":
-            continue
         if role is Role.JUDGE:
             lane.output_mode = known.get(name, lane.output_mode)
-            checks[name, settings] = _find_output_mode(name, lane, settings, writer, scope)
-        elif (name, settings) not in checks:
-            checks[name, settings] = agents.probe_text(lane, role, settings, scope)
+            checks.append(_find_output_mode(name, lane, settings, writer, scope))
+        else:
+            checks.append(agents.probe_text(lane, role, settings, scope))
     if not checks:
         return
-    names = list(dict.fromkeys(name for name, _ in checks))
+    names = list(dict.fromkeys(name for name, _, _ in questions))
     tell(f"Asking {', '.join(names)} one small question each, to see whether they can be used ...")
-    results = await asyncio.gather(*checks.values(), return_exceptions=True)
+    results = await asyncio.gather(*checks, return_exceptions=True)
     failures = [
-        f"{name}: {result}" for (name, _), result in zip(checks, results, strict=True) if isinstance(result, CallFailed)
+        f"{name}: {result}"
+        for (name, _, _), result in zip(questions, results, strict=True)
+        if isinstance(result, CallFailed)
     ]
     if failures:
         log.error("preflight.failed", failures=failures)
@@ -57,14 +58,17 @@ async def preflight(
             raise result
 
 
-def _uses(config: SweepConfig) -> list[tuple[str, Role, RoleSettings]]:
-    """Who speaks through which lane, as what, and with which settings; judges first, for theirs is the harder question."""
+def preflight_questions(config: SweepConfig) -> list[tuple[str, Role, RoleSettings]]:
+    """Which lanes are asked, as what, and with which settings; with the same settings once, for a verdict where it judges."""
     judges = [(name, Role.JUDGE, _settings(config.judge)) for name in config.judges() if config.judge]
     speakers = [
         (speaker.lane, Role.USER if speaker is config.user else Role.TARGET, _settings(speaker))
         for speaker in config.speakers()
     ]
-    return [*judges, *speakers]
+    asked: dict[tuple[str, RoleSettings], Role] = {}
+    for name, role, settings in [*judges, *speakers]:  # the judge's is the harder question
+        asked.setdefault((name, settings), role)
+    return [(name, role, settings) for (name, settings), role in asked.items()]
 
 
 def _settings(section: RoleSettings) -> RoleSettings:

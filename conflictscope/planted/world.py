@@ -92,12 +92,18 @@ class Latency(Record):
             raise ValueError(f"needs p95 >= median > 0, or both 0, got median {self.median:g} and p95 {self.p95:g}")
         return self
 
+    @property
+    def mean(self) -> float:
+        """The mean, in seconds."""
+        return self.median * math.exp(self._sigma**2 / 2)
+
     def draw(self, *purpose: str | int) -> float:
         """The latency for this purpose."""
-        if self.median == 0:
-            return 0.0
-        sigma = math.log(self.p95 / self.median) / STANDARD_NORMAL.inv_cdf(0.95)
-        return self.median * math.exp(sigma * normal("latency", *purpose))
+        return self.median * math.exp(self._sigma * normal("latency", *purpose))
+
+    @property
+    def _sigma(self) -> float:
+        return math.log(self.p95 / self.median) / STANDARD_NORMAL.inv_cdf(0.95) if self.median else 0.0
 
 
 class Timing(Record):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, identity, vstack
 from scipy.special import expit, softmax
 
 from conflictscope.ranking.components import components
@@ -16,8 +16,8 @@ from conflictscope.rating import FloatArray, IntArray
 _LEAST_ALPHA = 1e-6  # below it, perfect records are beyond the precision of floats
 _MOST_STEPS = 1000
 _LONGEST_STEP = 1.0  # in log-odds: the curvature changes little over it, so that Newton's method does not overshoot
-_STEP_TOLERANCE = 1e-9
-_MOST_NUMBERS = 1_000_000  # of a batch of curvature matrices
+_STEP_TOLERANCE = 1e-6  # convergence is quadratic: after such a step the error is far smaller
+_MOST_NUMBERS = 4_000_000  # of a batch of curvature matrices
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def fit_bradley_terry(
 
     wins: (K, K), wins[i, j] is how often i beat j. ties: (K, K), symmetric; a tie is half a win for each side. alpha: strength of
     the prior, 0 or at least 1e-6, as in `choix.ilsr_pairwise` (Maystre and Grossglauser 2015), whose fixed point this is: the
-    log-prior is alpha K times the sum of log softmax(strength), K that of a component. clusters: the scenarios that the bootstrap
-    draws from; without them each outcome is drawn on its own.
+    log-prior is alpha K times the sum of log softmax(strength), with K that of a component. clusters: the scenarios that the
+    bootstrap draws from; without them each outcome is drawn on its own.
 
     Raises ValueError for counts that are not such, where there is no decisive outcome, and for alpha = 0 where, in the counts or
     in a sample of the bootstrap, some values won or lost all that they met the others in.
@@ -71,77 +71,71 @@ def fit_bradley_terry(
     points = wins + ties / 2
     component = components(points + points.T)
     i, j = np.nonzero(np.triu(points + points.T))
+    number, first, second = _outcomes(wins, ties, i, j) if clusters is None else _scenarios(clusters, points, i, j)
+    strength = _fit(points[None], component, alpha, np.zeros(len(wins)))[0]
     rng = np.random.default_rng(seed)
-    if clusters is None:
-        first, second = _by_outcome(wins, ties, i, j, bootstraps, rng)
-    else:
-        first, second = _by_cluster(clusters, points, i, j, bootstraps, rng)
-    strength, samples = np.zeros(len(wins)), np.zeros((bootstraps, len(wins)))
-    for label in range(int(component.max()) + 1):
-        members = np.flatnonzero(component == label)
-        if len(members) == 1:
-            continue
-        strength[members] = _fit(points[None][:, members][:, :, members], alpha)[0]
-        own = component[i] == label
-        row, column = np.searchsorted(members, i[own]), np.searchsorted(members, j[own])
-        at_once = max(1, _MOST_NUMBERS // len(members) ** 2)
-        for start in range(0, bootstraps, at_once):
-            some = slice(start, start + at_once)
-            drawn = np.zeros((len(samples[some]), len(members), len(members)))
-            drawn[:, row, column] = first[some, own]
-            drawn[:, column, row] = second[some, own]
-            samples[some, members] = _fit(drawn, alpha, strength[members])
+    total, samples = max(1, round(number.sum())), np.zeros((bootstraps, len(wins)))
+    at_once = max(1, _MOST_NUMBERS // len(wins) ** 2)
+    for start in range(0, bootstraps, at_once):
+        drawn = rng.multinomial(total, number / number.sum(), size=min(at_once, bootstraps - start))
+        batch = np.zeros((len(drawn), *wins.shape))
+        batch[:, i, j], batch[:, j, i] = drawn @ first, drawn @ second
+        samples[start : start + at_once] = _fit(batch, component, alpha, strength)
     low, high = np.percentile(samples, [2.5, 97.5], axis=0)
     return BradleyTerry(strength, low, high, samples, component)
 
 
-def _by_outcome(
-    wins: FloatArray, ties: FloatArray, i: IntArray, j: IntArray, rounds: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """Points of the first and of the second value of each pair, (B, P) each, outcomes drawn one by one."""
-    kinds = np.concatenate([wins[i, j], wins[j, i], ties[i, j]])
-    drawn = rng.multinomial(max(1, round(kinds.sum())), kinds / kinds.sum(), size=rounds).astype(np.float64)
-    first, second, tied = np.split(drawn, 3, axis=1)
-    return first + tied / 2, second + tied / 2
+_Drawn = tuple[FloatArray, csr_array, csr_array]
+"""What the bootstrap draws from: how many there are of each of N kinds, (N,), and the points that one of each kind gives to the
+first and to the second value of each pair, (N, P)."""
 
 
-def _by_cluster(
-    clusters: Clusters, points: FloatArray, i: IntArray, j: IntArray, rounds: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    """The same, scenarios drawn with all their outcomes."""
-    size = len(points)
+def _outcomes(wins: FloatArray, ties: FloatArray, i: IntArray, j: IntArray) -> _Drawn:
+    """Single outcomes: a win of the first, a win of the second, a tie, of each pair."""
+    one, none = identity(len(i), format="csr"), csr_array((len(i), len(i)))
+    number = np.concatenate([wins[i, j], wins[j, i], ties[i, j]])
+    return number, vstack([one, none, one / 2], format="csr"), vstack([none, one, one / 2], format="csr")
+
+
+def _scenarios(clusters: Clusters, points: FloatArray, i: IntArray, j: IntArray) -> _Drawn:
+    """Scenarios, each with all its outcomes. Raises ValueError where they are not those that `points` counts."""
     own, others = clusters.wins_i + clusters.ties / 2, clusters.wins_j + clusters.ties / 2
     counted = np.zeros_like(points)
     np.add.at(counted, (clusters.i, clusters.j), clusters.number * own)
     np.add.at(counted, (clusters.j, clusters.i), clusters.number * others)
     if not np.array_equal(counted, points):
         raise ValueError("clusters must hold the outcomes that wins and ties count")
-    pair = np.searchsorted(i * size + j, np.minimum(clusters.i, clusters.j) * size + np.maximum(clusters.i, clusters.j))
-    in_order = clusters.i < clusters.j
-    pattern, shape = np.arange(len(pair)), (len(pair), len(i))
-    total = int(clusters.number.sum())
-    drawn = rng.multinomial(total, clusters.number / total, size=rounds).astype(np.float64)
-    first = drawn @ csr_array((np.where(in_order, own, others), (pattern, pair)), shape=shape)
-    second = drawn @ csr_array((np.where(in_order, others, own), (pattern, pair)), shape=shape)
-    return first, second
+    size, in_order = len(points), clusters.i < clusters.j
+    low, high = np.minimum(clusters.i, clusters.j), np.maximum(clusters.i, clusters.j)
+    place = (np.arange(len(low)), np.searchsorted(i * size + j, low * size + high))
+    shape = (len(low), len(i))
+    return (
+        clusters.number.astype(np.float64),
+        csr_array((np.where(in_order, own, others), place), shape=shape),
+        csr_array((np.where(in_order, others, own), place), shape=shape),
+    )
 
 
-def _fit(points: FloatArray, alpha: float, start: FloatArray | None = None) -> FloatArray:
-    """(B, K) strengths for (B, K, K) points of the row against the column, by Newton's method, all B at once.
+def _fit(points: FloatArray, component: IntArray, alpha: float, start: FloatArray) -> FloatArray:
+    """(B, K) strengths for (B, K, K) points of the row against the column, each component as if it were alone."""
+    strength = np.zeros(points.shape[:2])
+    for label in range(int(component.max()) + 1):
+        members = np.flatnonzero(component == label)
+        if len(members) > 1:
+            strength[:, members] = _fit_connected(points[:, members][:, :, members], alpha, start[members])
+    return strength
 
-    All K have a common scale; start: (K,).
-    """
+
+def _fit_connected(points: FloatArray, alpha: float, start: FloatArray) -> FloatArray:
+    """The same where all K have a common scale, by Newton's method, all B at once."""
     rounds, size, _ = points.shape
     total = points + points.transpose(0, 2, 1)
-    if alpha == 0:
-        separated = sum(bool(components(sample, strong=True).any()) for sample in points)
-        if separated:
-            raise ValueError(
-                "some values won, or lost, all that they met the others in"
-                f"{f' ({separated} of {rounds} bootstrap samples)' if rounds > 1 else ''}: "
-                "strengths are infinite unless alpha > 0"
-            )
-    theta = np.zeros((rounds, size)) if start is None else np.repeat(start[None], rounds, axis=0)
+    if alpha == 0 and any(components(sample, strong=True).any() for sample in points):
+        raise ValueError(
+            "some values won, or lost, all that they met the others in"
+            f"{' in a sample of the bootstrap' if rounds > 1 else ''}: strengths are infinite unless alpha > 0"
+        )
+    theta = np.repeat(start[None], rounds, axis=0)
     diagonal = np.arange(size)
     for _ in range(_MOST_STEPS):
         chance = expit(theta[:, :, None] - theta[:, None, :])

@@ -43,13 +43,15 @@ class JudgeError:
     """How often the verdicts that a ranking rests on name the wrong action.
 
     wrong_first, wrong_second: where the action that was taken was shown first or second; each in [0, 1], together below 1.
-    cov: (2, 2) covariance of the two estimates. source: what was counted, in words.
+    cov: (2, 2) covariance of the two estimates. source: what was counted, in words. one_look: of verdicts on which two looks
+    agree, the error of one.
     """
 
     wrong_first: float
     wrong_second: float
     cov: FloatArray
     source: str
+    one_look: JudgeError | None = None
 
     def __post_init__(self) -> None:
         rates = self.wrong_first, self.wrong_second
@@ -85,28 +87,34 @@ class JudgeError:
         wrong = both_wrong / (both_right + both_wrong)
         slope = np.array([second * (1 - second), first * (1 - first)]) / (both_right + both_wrong) ** 2
         variance = float(slope @ self.cov @ slope)
-        source = f"verdicts on which both orders agree, where one look {self.rates}; {self.source}"
-        return JudgeError(wrong, wrong, np.full((2, 2), variance), source)
+        return JudgeError(wrong, wrong, np.full((2, 2), variance), self.source, self)
 
     @property
-    def rates(self) -> str:
-        """The two probabilities in words, with their standard errors."""
+    def says(self) -> str:
+        """What the judge does, with standard errors, and how that is known."""
+        if self.one_look is not None:
+            rates = f"{self.one_look._rates}; two looks that agree are wrong in {self.flip:.1%} (se {self.flip_sd:.1%})"
+        else:
+            rates = self._rates
+        return f"{rates}; from {self.source}"
+
+    @property
+    def _rates(self) -> str:
         flip = f"names the wrong action in {self.flip:.1%} (se {self.flip_sd:.1%})"
-        if self.order_bias_sd == 0:  # the order is not known, or has no part in it
+        if self.order_bias_sd == 0:  # the order is not known
             return flip
         favoured = "first" if self.order_bias >= 0 else "second"
         bias = f"{abs(self.order_bias):.1%} (se {self.order_bias_sd:.1%})"
-        return f"{flip}, and the action shown {favoured}, whatever was done, in {bias}"
+        return f"{flip}, and the one shown {favoured}, whatever was done, in {bias}"
 
     @property
     def figures(self) -> dict[str, float]:
-        """For `--json`."""
-        return {
-            "flip": self.flip,
-            "flip_sd": self.flip_sd,
-            "order_bias": self.order_bias,
-            "order_bias_sd": self.order_bias_sd,
-        }
+        """For `--json`: the probabilities and their standard errors, and those of one look where it takes two."""
+        names = ("flip", "flip_sd", "order_bias", "order_bias_sd")
+        figures = {name: float(getattr(self, name)) for name in names}
+        if self.one_look is not None:
+            figures |= {f"one_look_{name}": value for name, value in self.one_look.figures.items()}
+        return figures
 
     def _sd(self, by_first: float, by_second: float) -> float:
         slope = np.array([by_first, by_second])

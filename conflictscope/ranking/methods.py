@@ -23,9 +23,8 @@ from conflictscope.ranking.probit import fit_map_batched
 from conflictscope.ranking.stopping import convergence
 from conflictscope.ranking.strength import strength_test
 from conflictscope.ranking.tally import Tally
-from conflictscope.rating import DEFAULT_RULE, Check, Method, Ranking, Rating, StopRule
+from conflictscope.rating import DEFAULT_RULE, SURE, Check, Method, Ranking, Rating, StopRule, resolved_share
 
-_SURE = 0.95
 _MOST_NUMBERS = 4_000_000  # of a batch of covariance matrices
 
 
@@ -71,7 +70,7 @@ def rank_group(
     checks = fit_checks(tally, cells, posterior)
     match method:
         case Method.TRUESKILL:
-            return replace(fold.ranking(), checks=checks)
+            return replace(fold.ranking(), checks=checks, resolved_share=_resolved_share(posterior))
         case Method.POSTERIOR:
             effect = (
                 f"; repeats of a scenario are alike (intraclass correlation {intraclass:.2f})" if intraclass else ""
@@ -82,7 +81,7 @@ def rank_group(
             match error:
                 case JudgeError():
                     corrected = posterior_ranking(group, tally, fit_corrected(cells, len(tally.values), error), rule)
-                    says = f"corrected for {error.source}: {error.rates}"
+                    says = f"corrected, as the judge {error.says}"
                     return replace(
                         corrected,
                         checks=checks,
@@ -100,7 +99,9 @@ def rank_group(
 def posterior_ranking(group: Group, tally: Tally, posterior: Posterior, rule: StopRule) -> Ranking:
     """A joint posterior as a ranking. Utilities are centred within each component."""
     mu, cov = posterior.centred()
-    sigma = np.sqrt(np.diag(cov))
+    alone = np.bincount(posterior.component)[posterior.component] == 1
+    # Of a value that was never compared we believe what we believed before; less its own mean it would be surely 0.
+    sigma = np.sqrt(np.where(alone, np.diag(posterior.cov), np.diag(cov)))
     order = in_order(tally.values, mu, posterior.component)
     return Ranking(
         group=group,
@@ -110,6 +111,7 @@ def posterior_ranking(group: Group, tally: Tally, posterior: Posterior, rule: St
         p_above=posterior.p_above()[np.ix_(order, order)],
         pairs=tally.pairs(),
         convergence=convergence(posterior.mu, posterior.cov, tally.pairs(), rule, posterior.component),
+        resolved_share=_resolved_share(posterior),
         tie_groups=tie_groups(tally, posterior, rule.delta),
         bounds=rank_bounds(tally, posterior),
     )
@@ -138,8 +140,13 @@ def bradley_terry_ranking(group: Group, tally: Tally, posterior: Posterior, rule
         p_above=fit.p_above()[np.ix_(order, order)],
         pairs=tally.pairs(),
         convergence=convergence(posterior.mu, posterior.cov, tally.pairs(), rule, posterior.component),
+        resolved_share=_resolved_share(posterior),
         model="Bradley-Terry, logistic, alpha 0.01, 1,000 bootstraps by scenario; a tie is half a win for each side",
     )
+
+
+def _resolved_share(posterior: Posterior) -> float:
+    return resolved_share(posterior.p_above(), posterior.component)
 
 
 def tie_groups(tally: Tally, posterior: Posterior, delta: float) -> tuple[tuple[str, ...], ...]:
@@ -150,7 +157,7 @@ def tie_groups(tally: Tally, posterior: Posterior, delta: float) -> tuple[tuple[
     for above, below in pairwise(order):
         gap = float(posterior.mu[above] - posterior.mu[below])
         spread = math.sqrt(posterior.cov[above, above] + posterior.cov[below, below] - 2 * posterior.cov[above, below])
-        equal = float(ndtr((delta - gap) / spread) - ndtr((-delta - gap) / spread)) >= _SURE
+        equal = float(ndtr((delta - gap) / spread) - ndtr((-delta - gap) / spread)) >= SURE
         if equal and posterior.component[above] == posterior.component[below]:
             if not joined:
                 groups.append([tally.values[above]])

@@ -6,14 +6,16 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import aiosqlite
 
 from conflictscope.errors import StoreError
+from conflictscope.forecast import CallMeans, Measured
 from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.rating import StopRule
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
@@ -132,16 +134,23 @@ class RunReader:
                        FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
                        WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
                        AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
-                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge ORDER BY g.id, e.judge"""
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge
+                   ORDER BY g.target, g.mode, g.steering, e.judge"""
         return [
             JudgedGroup(Group(target, Mode(mode), steering), judge, PairedLooks(*map(int, counts)))
             for target, mode, steering, judge, *counts in await self._rows(query)
         ]
 
-    async def settled(self) -> Mapping[Group, int]:
-        """The groups that the sweep stopped playing because their ranking was settled, and at how many outcomes."""
+    async def settled(self, rule: StopRule) -> Mapping[Group, int]:
+        """The groups that the sweep stopped playing because their ranking was settled by this rule, and at how many outcomes."""
         query = "SELECT target, mode, steering, settled FROM groups WHERE settled IS NOT NULL"
-        return {Group(target, Mode(mode), steering): rated for target, mode, steering, rated in await self._rows(query)}
+        stopped = {}
+        for target, mode, steering, told in await self._rows(query):
+            held = json.loads(told)
+            rated = held.pop("outcomes")
+            if held == asdict(rule):
+                stopped[Group(target, Mode(mode), steering)] = rated
+        return stopped
 
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
@@ -163,6 +172,18 @@ class RunReader:
                    total(cost_usd), total(reserved_usd), max(ended) FROM calls WHERE ended > ? GROUP BY 1, 2, 3"""
         rows = await self._rows(query, (after,))
         return max((row[-1] for row in rows), default=after), {Purpose(*row[:3]): Usage(*row[3:-1]) for row in rows}
+
+    async def measured(self) -> Measured:
+        """What calls took on average, without those of a preflight; and how soon conversations were settled."""
+        query = """SELECT role, CASE WHEN scope LIKE 'opening/%' THEN 'opening' WHEN role = 'judge' THEN 'verdict'
+                   WHEN prompt LIKE 'multiple_choice%' THEN 'multiple_choice' ELSE 'conversation' END, model, count(*),
+                   avg(input_tokens), avg(output_tokens), avg(CASE WHEN batch IS NULL THEN latency_s END) FROM calls
+                   WHERE state = 'committed' AND scope NOT LIKE 'preflight/%' GROUP BY 1, 2, 3"""
+        means = {tuple(row[:3]): CallMeans(*row[3:]) for row in await self._rows(query)}
+        query = """SELECT sum(e.verdict != 'unresolved'), sum(json_array_length(e.transcript) / 2) FROM episodes e
+                   JOIN groups g ON g.id = e.group_id WHERE g.mode = 'open_ended' AND e.failure IS NULL"""
+        [(settled, turns)] = await self._rows(query)
+        return Measured(means, settled / turns if turns else None)
 
     async def in_flight(self) -> tuple[int, float]:
         """How many calls were sent and have not ended, and what is reserved for them in dollars."""

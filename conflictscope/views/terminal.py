@@ -80,7 +80,7 @@ def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
 
 def _headline(progress: Progress) -> str:
     planned = f"/{progress.planned:,} ({progress.done / max(1, progress.planned):.0%})" if progress.planned else ""
-    left = f", {duration(progress.remaining_s)} left" if progress.remaining_s is not None else ""
+    left = f", {words} left" if (words := _left(progress)) else ""
     total = progress.total
     unpriced = f" + {total.unpriced:,} unpriced calls" if total.unpriced else ""
     limit = f" of ${progress.limit_usd:,.2f}" if progress.limit_usd is not None else ""
@@ -88,6 +88,13 @@ def _headline(progress: Progress) -> str:
         f"{progress.done:,}{planned} episodes  {progress.rate_per_s:,.1f}/s  {duration(progress.elapsed_s)}{left}  "
         f"{total.calls:,} calls  ${total.spent_usd:,.4f}{limit}{unpriced}"
     )
+
+
+def _left(progress: Progress) -> str | None:
+    """The time that the run has left, in words."""
+    if progress.remaining_s is None:
+        return None
+    return ("at most " if progress.ends_early else "") + duration(progress.remaining_s)
 
 
 def _verdicts(progress: Progress) -> str:
@@ -200,13 +207,18 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
         table.add_column(style="dim", no_wrap=True)
     if bars:
         table.add_column(no_wrap=True)
-    low = min((rating.low for rating in ranking.ratings.values()), default=0.0)
-    high = max((rating.high for rating in ranking.ratings.values()), default=1.0)
     ranks = ranking.ranks
+    ranked = [rating for value, rating in ranking.ratings.items() if ranks[value] is not None]
+    low = min((rating.low for rating in ranked), default=0.0)
+    high = max((rating.high for rating in ranked), default=1.0)
+    span = max(high - low, 1e-9)
     for value, rating in ranking.ratings.items():
-        rank = "-" if ranks[value] is None else f"{ranks[value]}."
+        if ranks[value] is None:
+            table.add_row("-", plain(value), "", *["never compared"] * intervals)
+            continue
+        rank = f"{ranks[value]}."
         interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
-        bar = [_bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))] if bars else []
+        bar = [_bar(*((at - low) / span for at in (rating.low, rating.mu, rating.high)))] if bars else []
         table.add_row(rank, plain(value), f"{rating.mu:+.2f}", *interval, *bar)
     return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
@@ -263,8 +275,8 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
         ("time", duration(progress.elapsed_s)),
         ("rate", f"{progress.rate_per_s:,.1f} episodes per second"),
     ]
-    if progress.remaining_s is not None:
-        rows.append(("left", duration(progress.remaining_s)))
+    if left := _left(progress):
+        rows.append(("left", left))
     for key, value in rows:
         table.add_row(plain(key, "bold"), plain(value))
     console.print(table)
@@ -312,7 +324,7 @@ def _spent(progress: Progress) -> str:
     if progress.reserved_usd:
         text += f", ${progress.reserved_usd:,.4f} reserved"
     if progress.forecast_usd:
-        text += f", about ${progress.forecast_usd:,.4f} for the rest"
+        text += f", {'at most' if progress.ends_early else 'about'} ${progress.forecast_usd:,.4f} for the rest"
     return text
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ports import EpisodeRecord
+from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.scenario import Scenario
 
 GROUPS = [Group("alpha", Mode.OPEN_ENDED), Group("beta", Mode.OPEN_ENDED)]
@@ -39,7 +40,7 @@ class Store:
         await asyncio.sleep(0)  # others get a turn, as they do when a database is asked
         return set(keys) & self.stored
 
-    def record_settled(self, group: Group, rated: int) -> None:
+    def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
         self.settled.append((group, rated))
 
 
@@ -93,8 +94,19 @@ def thompson(
 ) -> ThompsonScheduler:  # fmt: skip
     store = store or Store()
     return ThompsonScheduler(
-        plan, store, settling or Settling({}, store), beliefs, floor=floor, least_pool=least_pool, served=served or {}
+        plan,
+        store,
+        settling or Settling({}, DEFAULT_RULE, store),
+        beliefs,
+        floor=floor,
+        least_pool=least_pool,
+        served=served or {},
     )
+
+
+def never(group: Group) -> bool:
+    """No lane is closed."""
+    return False
 
 
 def outcome(assignment: Assignment, verdict: Verdict = Verdict.A) -> Outcome:
@@ -105,7 +117,7 @@ def outcome(assignment: Assignment, verdict: Verdict = Verdict.A) -> Outcome:
 async def drain(scheduler: Scheduler, most: int = 10_000) -> list[Assignment]:
     """Everything that is handed out, one at a time, each coming back with a win before the next is asked for."""
     played = []
-    while len(played) < most and (assignment := await scheduler.next()) is not None:
+    while len(played) < most and (assignment := await scheduler.next(never)) is not None:
         played.append(assignment)
         scheduler.returned(assignment, outcome(assignment))
     return played
@@ -120,7 +132,7 @@ async def test_uniform_is_the_plan_in_its_order_without_what_is_stored() -> None
     whole = plan(20, repeats=3)
     keys = [spec.key for spec in whole]
     store = Store(keys[::3])
-    played = await drain(UniformScheduler(whole, store, Settling({}, store), {}))
+    played = await drain(UniformScheduler(whole, store, Settling({}, DEFAULT_RULE, store), {}))
     assert [assignment.spec.key for assignment in played] == [key for key in keys if key not in store.stored]
     assert {(a.choice.policy, a.choice.reason) for a in played} == {("uniform", "plan")}
 
@@ -128,13 +140,13 @@ async def test_uniform_is_the_plan_in_its_order_without_what_is_stored() -> None
 async def test_many_workers_at_once_get_every_episode_once() -> None:
     """Workers that ask while another one waits for the store neither miss an episode nor get one twice, by either policy."""
     for scheduler in (
-        UniformScheduler(plan(250), Store(), Settling({}, Store()), {}),
+        UniformScheduler(plan(250), Store(), Settling({}, DEFAULT_RULE, Store()), {}),
         thompson(plan(250), believing(disagreed=PAIRS), floor=0.3),
     ):
 
         async def worker(scheduler: Scheduler = scheduler) -> list[str]:
             keys = []
-            while (assignment := await scheduler.next()) is not None:
+            while (assignment := await scheduler.next(never)) is not None:
                 keys.append(assignment.spec.key)
                 await asyncio.sleep(0)
                 scheduler.returned(assignment, outcome(assignment))
@@ -151,7 +163,7 @@ async def test_a_settled_group_takes_no_more_and_is_written_down_once() -> None:
         store = Store()
         for believed in beliefs.values():
             believed.rated = 0
-        settling = Settling(beliefs, store)
+        settling = Settling(beliefs, DEFAULT_RULE, store)
         scheduler: Scheduler = (
             UniformScheduler(plan(100), store, settling, beliefs)
             if make == "uniform"
@@ -167,12 +179,12 @@ async def test_what_a_former_process_found_settled_stays_so() -> None:
     """A resume plays only the other group, whatever the beliefs say now; where the whole plan is asked for, both."""
     beliefs = {GROUPS[0]: Believing(), GROUPS[1]: Believing()}
     store = Store()
-    settling = Settling(beliefs, store, [GROUPS[0], Group("gone", Mode.OPEN_ENDED)])
+    settling = Settling(beliefs, DEFAULT_RULE, store, [GROUPS[0], Group("gone", Mode.OPEN_ENDED)])
     played = await drain(UniformScheduler(plan(5), store, settling, beliefs))
     assert {assignment.spec.group for assignment in played} == {GROUPS[1]}
     assert not settling.all
     assert store.settled == []
-    everything = await drain(UniformScheduler(plan(5), store, Settling({}, store, [GROUPS[0]]), beliefs))
+    everything = await drain(UniformScheduler(plan(5), store, Settling({}, DEFAULT_RULE, store, [GROUPS[0]]), beliefs))
     assert {assignment.spec.group for assignment in everything} == set(GROUPS)
 
 
@@ -265,7 +277,7 @@ def test_nothing_in_flight_is_ever_lost_or_counted_twice(ends: list[str], floor:
         scheduler = thompson(plan(30), beliefs, floor=floor)
         waiting: list[Assignment] = []
         for end in ends:
-            while len(waiting) < at_once and (assignment := await scheduler.next()) is not None:
+            while len(waiting) < at_once and (assignment := await scheduler.next(never)) is not None:
                 waiting.append(assignment)
             assert sum(sum(believed.in_flight.values()) for believed in beliefs.values()) == len(waiting)
             back = waiting.pop(len(waiting) // 2)

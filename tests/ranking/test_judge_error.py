@@ -143,17 +143,19 @@ def test_rates_that_cannot_be_are_refused() -> None:
 def test_an_error_is_told_in_words_and_numbers() -> None:
     """What the judge does, how sure that is, and what it rests on; of verdicts on which two looks agree, also their rate."""
     error = estimated(estimate_judge_error(PairedLooks(400, 400, 150, 50)))
-    assert error.rates == (
-        "names the wrong action in 6.6% (se 0.9%), and the action shown first, whatever was done, in 10.0% (se 1.4%)"
-    )
-    assert error.source.startswith(
-        "1,000 conversations judged in both orders (20.0% judged otherwise in the other order"
+    assert error.says == (
+        "names the wrong action in 6.6% (se 0.9%), and the one shown first, whatever was done, in 10.0% (se 1.4%); from "
+        "1,000 conversations judged in both orders (20.0% judged otherwise in the other order, kappa 0.60; errors that both "
+        "looks share are not seen)"
     )
     agreed = error.agreed()
-    assert agreed.rates.startswith("names the wrong action in 1.2% (se ")
-    assert "order" not in agreed.rates
-    assert error.rates in agreed.source
-    assert agreed.to_json().keys() == {"flip", "flip_sd", "order_bias", "order_bias_sd", "source"}
+    first, _, rest = agreed.says.partition("; ")
+    assert error.says.startswith(first)
+    assert rest.startswith("two looks that agree are wrong in 1.2% (se 0.2%); from 1,000 conversations")
+    assert agreed.figures["flip"] == agreed.flip
+    assert agreed.figures["one_look_order_bias"] == pytest.approx(0.1)
+    unordered = estimated(judge_error_from_gold([(None, n < 4) for n in range(40)]))
+    assert unordered.says == "names the wrong action in 10.0% (se 4.9%); from 40 gold labels"
 
 
 # -- real judges -------------------------------------------------------------------------------------------------------
@@ -165,10 +167,8 @@ def test_real_judges_are_counted_as_published_and_their_bias_is_found() -> None:
     They see no more of the other errors than labels do: what misleads a judge in one order misleads it in the other.
     """
     folder = shared("llmbar_judges")
-    published = {
-        (row["subset"], row["evaluator"], row["strategy"]): row
-        for row in csv.DictReader((folder / "published_statistics.csv").open())
-    }
+    with (folder / "published_statistics.csv").open() as file:
+        published = {(row["subset"], row["evaluator"], row["strategy"]): row for row in csv.DictReader(file)}
     pairs: dict[tuple[str, ...], list[tuple[str, str, str]]] = defaultdict(list)
     with gzip.open(folder / "verdicts.csv.gz", "rt") as file:
         for row in csv.DictReader(file):

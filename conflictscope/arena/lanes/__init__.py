@@ -13,7 +13,7 @@ endpoint     asks the model, within its deadline; whatever goes wrong becomes a 
 transport    the HTTP client under the SDKs
 """
 
-from conflictscope.arena.lanes.budget import Budget, FlatPrice, Price, known_price
+from conflictscope.arena.lanes.budget import Budget, FlatPrice, Price, known_price, named_price
 from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
 from conflictscope.arena.lanes.throttle import RateLimit
 from conflictscope.arena.lanes.transport import lean_client, quicken
@@ -27,6 +27,7 @@ __all__ = [
     "RateLimit",
     "known_price",
     "lean_client",
+    "named_price",
     "output_modes",
     "quicken",
 ]

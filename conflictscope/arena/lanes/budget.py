@@ -92,10 +92,15 @@ FREE = FlatPrice(0.0, 0.0)
 
 def known_price(model: Model, *, batch: bool = False) -> Price | None:
     """The price of a model by `genai-prices`; None where it is not known there. Planted models are free."""
-    if model.system == "planted":
+    return named_price(model.system, model.model_name, batch=batch)
+
+
+def named_price(provider: str, model_name: str, *, batch: bool = False) -> Price | None:
+    """The same by names, without a client of the provider."""
+    if provider == "planted":
         return FREE
     try:
-        return KnownPrice(model.model_name, model.system, batch=batch)
+        return KnownPrice(model_name, provider, batch=batch)
     except (LookupError, ValueError):
         return None
 
