@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.special import ndtr
+from scipy.stats import spearmanr
 
 from benchmarks.rankings.row import Row
 from benchmarks.rankings.simulation import GROUP, NAMES, SIZE, SPREAD, pairs, tau
@@ -24,8 +25,8 @@ def rows(scale: float = 1.0) -> Iterator[Row]:
     for scenarios, repeats, worlds in ((60, 1, 300), (200, 1, 300), (1000, 1, 200), (5000, 1, 100), (200, 5, 200)):
         yield _differences(round(worlds * scale), scenarios, repeats)
     for words, shift in _LIKENESS.items():
-        for scenarios in (200, 1000):
-            yield _taus(round(200 * scale), scenarios, words, shift)
+        for scenarios in (60, 200, 1000):
+            yield from _likeness(round(200 * scale), scenarios, words, shift)
     for scenarios in (60, 200, 1000):
         yield from _alignments(round(600 * scale), scenarios)
     for repeats in (1, 5):
@@ -92,17 +93,23 @@ def _differences(worlds: int, scenarios: int, repeats: int) -> Row:
     return Row(check, bound, f"{share:.3f}", 0.93 <= share <= most)
 
 
-def _taus(worlds: int, scenarios: int, words: str, shift: float | None) -> Row:
+def _likeness(worlds: int, scenarios: int, words: str, shift: float | None) -> Iterator[Row]:
     rng = np.random.default_rng(scenarios)
-    held, widths = [], []
+    held: dict[str, list[bool]] = {"tau": [], "rho": []}
+    widths: dict[str, list[float]] = {"tau": [], "rho": []}
     for _ in range(worlds):
         first, second, truth = two_targets(rng, scenarios, shift)
-        found = compare(first, second, rounds=400).tau
-        assert found is not None
-        held.append(_holds(found, tau(truth[0], truth[1])))
-        widths.append(found.high - found.low)
-    told = f" (mean width {np.mean(widths):.2f})"
-    return _coverage(f"comparing: coverage of tau, {words} targets, {scenarios:,} scenarios", held, told=told)
+        found = compare(first, second, rounds=400)
+        true = {"tau": tau(truth[0], truth[1]), "rho": float(spearmanr(truth[0], truth[1]).statistic)}
+        for name, estimate in (("tau", found.tau), ("rho", found.rho)):
+            assert estimate is not None
+            held[name].append(_holds(estimate, true[name]))
+            widths[name].append(estimate.high - estimate.low)
+    for name in held:
+        told = f" (mean width {np.mean(widths[name]):.2f})"
+        yield _coverage(
+            f"comparing: coverage of {name}, {words} targets, {scenarios:,} scenarios", held[name], told=told
+        )
 
 
 def _alignments(worlds: int, scenarios: int) -> Iterator[Row]:

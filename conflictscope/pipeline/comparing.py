@@ -74,7 +74,10 @@ def _alignments(
     for group, steered in outcomes.items():
         ranking = rankings.get(group.steering or "")
         unsteered = outcomes.get(Group(group.target, group.mode))
-        if ranking is None or unsteered is None:
+        if ranking is None:
+            continue
+        if unsteered is None:
+            refused.append(f"{group}: there are no outcomes without steering to set beside it")
             continue
         try:
             found.append(align(ranking, unsteered, steered))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_array, identity, vstack
+from scipy.sparse import csr_array
 from scipy.special import expit, softmax
 
 from conflictscope.ranking.components import components
@@ -16,8 +16,8 @@ from conflictscope.rating import FloatArray, IntArray
 _LEAST_ALPHA = 1e-6  # below it, perfect records are beyond the precision of floats
 _MOST_STEPS = 1000
 _LONGEST_STEP = 1.0  # in log-odds: the curvature changes little over it, so that Newton's method does not overshoot
-_STEP_TOLERANCE = 1e-6  # convergence is quadratic: after such a step the error is far smaller
-_MOST_NUMBERS = 4_000_000  # of a batch of curvature matrices
+_STEP_TOLERANCE = 1e-4  # convergence is quadratic: after such a step the error is below 1e-7
+_MOST_NUMBERS = 1_000_000  # of a batch of curvature matrices
 
 
 @dataclass(frozen=True)
@@ -71,30 +71,32 @@ def fit_bradley_terry(
     points = wins + ties / 2
     component = components(points + points.T)
     i, j = np.nonzero(np.triu(points + points.T))
-    number, first, second = _outcomes(wins, ties, i, j) if clusters is None else _scenarios(clusters, points, i, j)
-    strength = _fit(points[None], component, alpha, np.zeros(len(wins)))[0]
+    strength = _fit(np.stack([points[i, j], points[j, i]])[:, :, None], i, j, component, alpha, np.zeros(len(wins)))[
+        :, 0
+    ]
+    number, gives = _outcomes(wins, ties, i, j) if clusters is None else _scenarios(clusters, points, i, j)
     rng = np.random.default_rng(seed)
     total, samples = max(1, round(number.sum())), np.zeros((bootstraps, len(wins)))
     at_once = max(1, _MOST_NUMBERS // len(wins) ** 2)
     for start in range(0, bootstraps, at_once):
-        drawn = rng.multinomial(total, number / number.sum(), size=min(at_once, bootstraps - start))
-        batch = np.zeros((len(drawn), *wins.shape))
-        batch[:, i, j], batch[:, j, i] = drawn @ first, drawn @ second
-        samples[start : start + at_once] = _fit(batch, component, alpha, strength)
+        drawn = rng.multinomial(total, number / number.sum(), size=min(at_once, bootstraps - start)).T
+        of_pairs = (gives @ drawn).reshape(2, len(i), -1)
+        samples[start : start + at_once] = _fit(of_pairs, i, j, component, alpha, strength).T
     low, high = np.percentile(samples, [2.5, 97.5], axis=0)
     return BradleyTerry(strength, low, high, samples, component)
 
 
-_Drawn = tuple[FloatArray, csr_array, csr_array]
+_Drawn = tuple[FloatArray, csr_array]
 """What the bootstrap draws from: how many there are of each of N kinds, (N,), and the points that one of each kind gives to the
-first and to the second value of each pair, (N, P)."""
+first value of each of P pairs, then to the second, (2 P, N)."""
 
 
 def _outcomes(wins: FloatArray, ties: FloatArray, i: IntArray, j: IntArray) -> _Drawn:
     """Single outcomes: a win of the first, a win of the second, a tie, of each pair."""
-    one, none = identity(len(i), format="csr"), csr_array((len(i), len(i)))
-    number = np.concatenate([wins[i, j], wins[j, i], ties[i, j]])
-    return number, vstack([one, none, one / 2], format="csr"), vstack([none, one, one / 2], format="csr")
+    number, side = np.concatenate([wins[i, j], wins[j, i], ties[i, j]]), np.arange(2 * len(i))
+    tied = 2 * len(i) + side % len(i)
+    points = np.repeat([1.0, 0.5], len(side))
+    return number, csr_array((points, (np.tile(side, 2), np.concatenate([side, tied]))), shape=(len(side), len(number)))
 
 
 def _scenarios(clusters: Clusters, points: FloatArray, i: IntArray, j: IntArray) -> _Drawn:
@@ -105,52 +107,65 @@ def _scenarios(clusters: Clusters, points: FloatArray, i: IntArray, j: IntArray)
     np.add.at(counted, (clusters.j, clusters.i), clusters.number * others)
     if not np.array_equal(counted, points):
         raise ValueError("clusters must hold the outcomes that wins and ties count")
-    size, in_order = len(points), clusters.i < clusters.j
     low, high = np.minimum(clusters.i, clusters.j), np.maximum(clusters.i, clusters.j)
-    place = (np.arange(len(low)), np.searchsorted(i * size + j, low * size + high))
-    shape = (len(low), len(i))
-    return (
-        clusters.number.astype(np.float64),
-        csr_array((np.where(in_order, own, others), place), shape=shape),
-        csr_array((np.where(in_order, others, own), place), shape=shape),
-    )
+    pair = np.searchsorted(i * len(points) + j, low * len(points) + high)
+    mirrored = clusters.i > clusters.j
+    side = np.concatenate([pair + len(i) * mirrored, pair + len(i) * ~mirrored])
+    kind, shape = np.tile(np.arange(len(pair)), 2), (2 * len(i), len(pair))
+    return clusters.number.astype(np.float64), csr_array((np.concatenate([own, others]), (side, kind)), shape=shape)
 
 
-def _fit(points: FloatArray, component: IntArray, alpha: float, start: FloatArray) -> FloatArray:
-    """(B, K) strengths for (B, K, K) points of the row against the column, each component as if it were alone."""
-    strength = np.zeros(points.shape[:2])
+def _fit(
+    points: FloatArray, i: IntArray, j: IntArray, component: IntArray, alpha: float, start: FloatArray
+) -> FloatArray:
+    """(K, B) strengths for (2, P, B) points of the first and the second value of each pair, each component as if it were alone.
+
+    i, j: (P,) the two values of each pair. start: (K,).
+    """
+    strength = np.zeros((len(component), points.shape[2]))
     for label in range(int(component.max()) + 1):
-        members = np.flatnonzero(component == label)
+        members, own = np.flatnonzero(component == label), component[i] == label
         if len(members) > 1:
-            strength[:, members] = _fit_connected(points[:, members][:, :, members], alpha, start[members])
+            first, second = np.searchsorted(members, i[own]), np.searchsorted(members, j[own])
+            strength[members] = _fit_connected(points[:, own], first, second, alpha, start[members])
     return strength
 
 
-def _fit_connected(points: FloatArray, alpha: float, start: FloatArray) -> FloatArray:
+def _fit_connected(points: FloatArray, i: IntArray, j: IntArray, alpha: float, start: FloatArray) -> FloatArray:
     """The same where all K have a common scale, by Newton's method, all B at once."""
-    rounds, size, _ = points.shape
-    total = points + points.transpose(0, 2, 1)
-    if alpha == 0 and any(components(sample, strong=True).any() for sample in points):
+    size, rounds = len(start), points.shape[2]
+    if alpha == 0 and any(_separated(points[:, :, b], i, j, size) for b in range(rounds)):
         raise ValueError(
             "some values won, or lost, all that they met the others in"
             f"{' in a sample of the bootstrap' if rounds > 1 else ''}: strengths are infinite unless alpha > 0"
         )
-    theta = np.repeat(start[None], rounds, axis=0)
-    diagonal = np.arange(size)
+    first, second = points
+    total, diagonal = first + second, np.arange(size)
+    surplus = np.zeros((size, size, rounds))
+    theta = np.repeat(start[:, None], rounds, axis=1)
     for _ in range(_MOST_STEPS):
-        chance = expit(theta[:, :, None] - theta[:, None, :])
-        share = softmax(theta, axis=1)
-        upset = chance.transpose(0, 2, 1)  # 1 - chance, exact where chance is near 1
-        surplus = points * upset
-        gradient = (surplus - surplus.transpose(0, 2, 1)).sum(axis=2) + alpha * size * (1 - size * share)
-        curvature = -total * chance * upset - alpha * size**2 * share[:, :, None] * share[:, None, :]
-        curvature[:, diagonal, diagonal] = 0.0
-        curvature[:, diagonal, diagonal] = -curvature.sum(axis=2)
+        d = theta[i] - theta[j]
+        chance, upset = expit(d), expit(-d)
+        share = softmax(theta, axis=0)
+        surplus[i, j] = first * upset - second * chance
+        gradient = surplus.sum(axis=1) - surplus.sum(axis=0) + alpha * size * (1 - size * share)
+        curvature = -alpha * size**2 * share[:, None] * share
+        curvature[i, j] -= total * chance * upset
+        curvature[j, i] = curvature[i, j]
+        curvature[diagonal, diagonal] = 0.0
+        curvature[diagonal, diagonal] = -curvature.sum(axis=1)
         # Only differences are determined: the last strength stays, then all are centred.
-        step = np.linalg.solve(curvature[:, :-1, :-1], gradient[:, :-1, None])[:, :, 0]
-        length = np.abs(step).max(axis=1, keepdims=True)
-        theta[:, :-1] += step * (_LONGEST_STEP / np.maximum(length, _LONGEST_STEP))
+        step = np.linalg.solve(curvature[:-1, :-1].transpose(2, 0, 1), gradient[:-1].T[:, :, None])[:, :, 0].T
+        length = np.abs(step).max(axis=0)
+        theta[:-1] += step * (_LONGEST_STEP / np.maximum(length, _LONGEST_STEP))
         if float(length.max()) < _STEP_TOLERANCE:
-            centred: FloatArray = theta - theta.mean(axis=1, keepdims=True)
+            centred: FloatArray = theta - theta.mean(axis=0)
             return centred
     raise ArithmeticError(f"Bradley-Terry strengths did not settle in {_MOST_STEPS} steps; a greater alpha may help")
+
+
+def _separated(points: FloatArray, i: IntArray, j: IntArray, size: int) -> bool:
+    """Whether no way of wins leads from each of the values to each other one."""
+    won = np.zeros((size, size))
+    won[i, j], won[j, i] = points
+    return bool(components(won, strong=True).any())

@@ -139,10 +139,11 @@ def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUND
     """How the utilities, ranks and rankings of two groups differ on the scenarios that they share.
 
     The interval of a difference of utilities is normal, with the standard deviation of the rounds; that of a difference of ranks
-    is the central 95 % of the rounds. So are those of tau and rho, but for this: noise makes two rankings look less alike than
-    they are, in each round once more, so they reach up to 1 unless some two values are resolved in opposite orders, and down to
-    -1 unless some two are resolved in the same order. rounds: of the bootstrap, at least 2. Raises InputError where no scenario
-    is shared, or a group has no decisive outcome on those that are.
+    is the central 95 % of the rounds. So are those of tau and rho, but for this: noise draws two rankings to be unlike, in each
+    round once more. So where they are rather alike (above 0) the interval reaches up to 1 unless some two values are resolved in
+    opposite orders, and where they are rather reversed it reaches down to -1 unless some two are resolved in the same order.
+    rounds: of the bootstrap, at least 2. Raises InputError where no scenario is shared, or a group has no decisive outcome on
+    those that are.
     """
     if rounds < 2:
         raise ValueError(f"rounds must be at least 2, got {rounds}")
@@ -263,9 +264,14 @@ def _resolved_orders(mu: FloatArray, draws: FloatArray, same: BoolArray) -> Floa
 
 
 def _likeness(seen: FloatArray, drawn: FloatArray, orders: FloatArray) -> Estimate:
+    """An interval for tau or rho; orders: (2, K, K), the resolved ones of both groups."""
     low, high = _central(drawn)
-    product = orders[0] * orders[1]
-    return _estimate(seen[0], low if np.any(product > 0) else -1.0, high if np.any(product < 0) else 1.0)
+    alike = orders[0] * orders[1]
+    if seen[0] >= 0 and not np.any(alike < 0):
+        high = 1.0
+    if seen[0] <= 0 and not np.any(alike > 0):
+        low = -1.0
+    return _estimate(seen[0], low, high)
 
 
 def _central(draws: FloatArray) -> FloatArray:

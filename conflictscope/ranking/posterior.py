@@ -18,6 +18,8 @@ from conflictscope.rating import FloatArray, IntArray
 
 _MOST_SWEEPS = 200
 _TOLERANCE = 1e-10
+_ENOUGH_SWEEPS = 60
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,12 @@ def fit_levels(levels: Levels, prior_sd: float = PRIOR_SD) -> Posterior:
     prior = prior_sd**-2.0 * np.eye(size)
     d = start.mu[i] - start.mu[j]
     _, first, second = interval(d, low, high)
-    precision, shift = (
-        -second,
-        first - second * d,
-    )  # of one factor: as a Gaussian in d, exp(shift d - precision d^2 / 2)
+    # Of one factor, as a Gaussian in d: exp(shift d - precision d^2 / 2).
+    precision, shift = -second, first - second * d
     once = np.minimum(count, 1.0)  # what is taken out of the posterior to look at one factor
     keep = 1.0
     before = np.inf
-    for _ in range(_MOST_SWEEPS):
+    for sweep in range(_MOST_SWEEPS):
         cov = np.linalg.inv(prior + laplacian(i, j, count * precision, size))
         mu = cov @ differences(i, j, count * shift, size)
         variance = cov[i, i] + cov[j, j] - 2 * cov[i, j]
@@ -136,6 +136,8 @@ def fit_levels(levels: Levels, prior_sd: float = PRIOR_SD) -> Posterior:
         )
         if moved < _TOLERANCE:
             break
+        if sweep > _ENOUGH_SWEEPS and moved < _ROUNDING:
+            break  # with a million outcomes in one factor and few in another, the last digits swing for ever
         if moved > before:  # it swings: smaller steps
             keep *= 0.5
         before = moved

@@ -16,6 +16,7 @@ from conflictscope.views.text import plain
 
 _MOST_IN_FULL = 10
 _MOST_PAIRS = 15
+_MOST_REFUSED = 3
 _BAR_WIDTH = 15
 _WIDTH_FOR_BARS = 78
 _WIDTH_FOR_UTILITIES = 96
@@ -33,8 +34,10 @@ def print_comparisons(console: Console, found: Comparisons) -> None:
         console.print(plain("Each in full: fewer with --by, or all with --json.\n", "dim"))
     for alignment in found.alignments:
         _print_alignment(console, alignment, pairs=in_full)
-    for reason in found.refused:
+    for reason in found.refused[:_MOST_REFUSED]:
         console.print(plain(f"not compared: {reason}", "yellow"))
+    if len(found.refused) > _MOST_REFUSED:
+        console.print(plain(f"not compared: {len(found.refused) - _MOST_REFUSED:,} more, see --json", "yellow"))
     told = "*: the 95 % interval excludes 0; of 20 figures that are 0, one will get it by chance."
     if found.comparisons:
         told += " Differences are what stands right of the arrow less what stands left, in probit units."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import beta, kendalltau, norm, spearmanr
 
@@ -183,6 +185,27 @@ def test_ties_widen_no_gap_between_groups_that_differ_in_ties_only() -> None:
         assert abs(shift.utility_difference.value) < 0.1
 
 
+def test_tau_reaches_one_end_where_nothing_speaks_against_it() -> None:
+    """Few scenarios: alike rankings may be the same, reversed ones wholly reversed. Many, in opposite orders: neither."""
+    rng = np.random.default_rng(11)
+    first, second, _ = two_targets(rng, 60, 0.0, size=4)
+    turned = GroupOutcomes(SECOND, second.values, {key: (b, a, t) for key, (a, b, t) in second.counts.items()})
+    alike, reversed_ = compare(first, second).tau, compare(first, turned).tau
+    assert alike is not None
+    assert reversed_ is not None
+    assert alike.value > 0 > reversed_.value
+    assert (alike.high, reversed_.low) == (1.0, -1.0)
+    assert alike.low > -1.0
+    assert reversed_.high < 1.0
+    first, second = (
+        outcomes(group, won("ab", *ab, 60) + won("bc", 40, 20, 60))
+        for group, ab in ((FIRST, (45, 15)), (SECOND, (15, 45)))
+    )
+    mixed = compare(first, second).tau
+    assert mixed is not None
+    assert -1.0 < mixed.low < mixed.high < 1.0
+
+
 # -- what is shared ----------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +275,42 @@ def test_what_cannot_be_compared_is_refused_in_words() -> None:
         compare(outcomes(FIRST, won("ab", 3, 3, 6)), outcomes(SECOND, won("ab", 0, 0, 6)))
     with pytest.raises(ValueError, match="at least 2, got 1"):
         compare(outcomes(FIRST, won("ab", 3, 3, 6)), outcomes(SECOND, won("ab", 3, 3, 6)), rounds=1)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_figures_are_finite_whatever_the_counts(data: st.DataObject) -> None:
+    """Few scenarios, perfect records, ties only, one id for several pairs: finite figures with ordered ends, or an InputError."""
+    pairs = st.sampled_from(list(itertools.combinations("abcd", 2)))
+    keys = data.draw(
+        st.lists(st.tuples(st.sampled_from(["s", "t", "u", "v"]), pairs), min_size=1, max_size=8, unique=True)
+    )
+    results = st.one_of(st.none(), st.tuples(*[st.sampled_from([0, 0, 1, 40])] * 3).filter(any))
+    both = []
+    for group in (FIRST, STEERED):
+        drawn = {key: data.draw(results) for key in keys}
+        both.append(
+            GroupOutcomes(group, tuple("abcd"), {key: counts for key, counts in drawn.items() if counts is not None})
+        )
+    for make in (lambda: compare(*both, rounds=20), lambda: align("abcd", *both, rounds=20)):
+        try:
+            found = make().to_json()
+        except InputError:
+            continue
+        for estimate in estimates_in(found):
+            assert np.isfinite(list(estimate.values())).all()
+            assert estimate["low"] <= estimate["high"]
+
+
+def estimates_in(document: object) -> Iterator[dict[str, float]]:
+    """All estimates of a JSON document."""
+    if isinstance(document, dict):
+        if document.keys() == {"value", "low", "high"}:
+            yield document
+        else:
+            yield from itertools.chain.from_iterable(map(estimates_in, document.values()))
+    elif isinstance(document, list):
+        yield from itertools.chain.from_iterable(map(estimates_in, document))
 
 
 def test_level_values_have_no_tau() -> None:

@@ -1,0 +1,119 @@
+"""How far answers agree: of two raters, of one rater in both orders, of one rater asked again."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest, norm
+
+from conflictscope.rating import FloatArray
+
+_Z95 = float(norm.ppf(0.975))
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A share or coefficient with the ends of its 95 % interval. items: how many questions or pairs of answers it rests on."""
+
+    value: float
+    low: float
+    high: float
+    items: int
+
+
+def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> Agreement:
+    """Agreement of two raters beyond chance, in [-1, 1]; 1 where they never disagree, even if in one category throughout.
+
+    first, second: the category that each named for each item, of equal length. The interval is asymptotic: for many items,
+    and of no width where they never disagree. Raises ValueError without items, or for unequal lengths. Source: Cohen 1960; the
+    standard error, Fleiss, Cohen and Everitt 1969.
+    """
+    table = _crossed(first, second)
+    share = table / table.sum()
+    rows, columns = share.sum(axis=1), share.sum(axis=0)
+    agreed, by_chance = float(np.trace(share)), float(rows @ columns)
+    items = len(first)
+    if table.sum() == np.trace(table):
+        return Agreement(1.0, 1.0, 1.0, items)
+    kappa = (agreed - by_chance) / (1 - by_chance)
+    both = (
+        rows[None, :] + columns[:, None]
+    )  # of cell (k, l): the margins that its two categories have with the other rater
+    on_diagonal = np.diag(share) @ ((1 - np.diag(both) * (1 - kappa)) ** 2)
+    off_diagonal = (1 - kappa) ** 2 * (np.sum(share * both**2) - np.diag(share) @ np.diag(both) ** 2)
+    rest = (kappa - by_chance * (1 - kappa)) ** 2
+    error = math.sqrt(max(0.0, on_diagonal + off_diagonal - rest) / items) / (1 - by_chance)
+    return Agreement(kappa, max(-1.0, kappa - _Z95 * error), min(1.0, kappa + _Z95 * error), items)
+
+
+def flip_rate(original: Sequence[Hashable], swapped: Sequence[Hashable]) -> Agreement:
+    """Share of items that a rater judges otherwise in the other order, with Wilson's interval.
+
+    original, swapped: what it named in each order, mapped back. Raises ValueError without items, or for unequal lengths.
+    """
+    table = _crossed(original, swapped)
+    test = binomtest(int(table.sum() - np.trace(table)), int(table.sum()))
+    interval = test.proportion_ci(method="wilson")
+    return Agreement(float(test.statistic), float(interval.low), float(interval.high), len(original))
+
+
+def retest_agreement(answers: Sequence[Sequence[Hashable]]) -> Agreement:
+    """The chance that two answers to one question are the same.
+
+    answers: of each question, its repeats, two at least. Mean over questions; the interval treats questions, not answers, as
+    independent. Raises ValueError without questions, or for one that was not repeated.
+    """
+    for number, repeats in enumerate(answers):
+        if len(repeats) < 2:
+            raise ValueError(f"question {number} was not repeated: it has {len(repeats)} of at least 2 answers")
+    same = [
+        sum(count * (count - 1) for count in Counter(repeats).values()) / (len(repeats) * (len(repeats) - 1))
+        for repeats in answers
+    ]
+    return _mean_by_item(np.array(same), np.ones(len(same)))
+
+
+def order_bias(named_first: Sequence[Sequence[bool]]) -> Agreement:
+    """Share of looks that name the action shown first; 0.5 is none, where each item is shown as often in either order.
+
+    named_first: of each item, its looks in both orders. The interval treats items, not looks, as independent. Raises ValueError
+    without items, or for one without looks.
+    """
+    for number, looks in enumerate(named_first):
+        if not looks:
+            raise ValueError(f"item {number} has no look")
+    return _mean_by_item(
+        np.array([sum(looks) for looks in named_first], dtype=np.float64),
+        np.array([len(looks) for looks in named_first], dtype=np.float64),
+    )
+
+
+def _crossed(first: Sequence[Hashable], second: Sequence[Hashable]) -> FloatArray:
+    """(C, C): how often the first rater named the category of the row and the second that of the column."""
+    if len(first) != len(second):
+        raise ValueError(f"both raters must judge the same items, got {len(first)} and {len(second)}")
+    if not first:
+        raise ValueError("no item to agree on")
+    place = {category: number for number, category in enumerate(dict.fromkeys([*first, *second]))}
+    table = np.zeros((len(place), len(place)))
+    np.add.at(table, ([place[category] for category in first], [place[category] for category in second]), 1)
+    return table
+
+
+def _mean_by_item(total: FloatArray, weight: FloatArray) -> Agreement:
+    """The ratio of the sums, with the interval of the ratio estimator over items (Cochran 1977, section 2.11).
+
+    One item has no spread to tell an interval from: it is [0, 1].
+    """
+    items = len(total)
+    if not items:
+        raise ValueError("no item to agree on")
+    mean = float(total.sum() / weight.sum())
+    if items == 1:
+        return Agreement(mean, 0.0, 1.0, 1)
+    error = math.sqrt(items / (items - 1) * float(np.sum((total - mean * weight) ** 2))) / float(weight.sum())
+    return Agreement(mean, max(0.0, mean - _Z95 * error), min(1.0, mean + _Z95 * error), items)
