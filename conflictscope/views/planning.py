@@ -15,6 +15,7 @@ from conflictscope.views.text import duration, plain
 _MOST_IN_FULL = 2
 _BAR_WIDTH = 24
 _SMALL_BARS = 12
+_WIDEST_NAME = 28
 _MOST_MOMENTS = 12
 _MOST_PAIRS = 12
 _MOST_GROUPS = 4
@@ -57,7 +58,7 @@ def _print_ranking(console: Console, ranking: RankingForecast, forecast: SweepFo
 def _print_summary(console: Console, forecast: SweepForecast) -> None:
     """A line a ranking, with the chance of being resolved against episodes as a row of small bars."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("ranking", no_wrap=True, overflow="ellipsis")
+    table.add_column("ranking", no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME)
     table.add_column("resolved by", no_wrap=True, min_width=_SMALL_BARS)
     for name, width in (("plan", 4), ("top", 4), ("half by", 7), ("90 % by", 7), ("tied", 4)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
