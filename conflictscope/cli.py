@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from conflictscope import __version__, pipeline, views
+from conflictscope.comparison import By
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.forecast import Assumptions
 from conflictscope.library import find, library_counts, load_library, load_value_set
@@ -190,21 +191,29 @@ def run(
 
 @app.command()
 def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) -> None:
-    """Counts by state, calls, tokens, cost, rate, errors, time left.
+    """Counts by state, calls, tokens, cost, rate, errors, time left; and how far each ranking is from being settled.
 
     Example: [bold]conflictscope status demo[/bold]
     """
-    progress = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir))).progress
+    snapshot = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir)))
     if as_json:
-        _print_json(progress.to_json())
+        _print_json(snapshot.to_json())
     else:
-        views.print_status(_out, progress)
+        views.print_status(_out, snapshot)
 
 
 @app.command()
 def rank(
     run_name: RunName,
     method: Annotated[Method, typer.Option(help="How the ranking is made.")] = Method.POSTERIOR,
+    judge_error: Annotated[
+        str,
+        typer.Option(
+            help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, or a CSV of gold "
+            "labels (target, scenario_id, verdict; optionally mode, steering, repeat).",
+            metavar="estimate|none|FILE",
+        ),
+    ] = "estimate",
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
@@ -217,11 +226,33 @@ def rank(
     Example: [bold]conflictscope rank demo --method bradley_terry --json[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    rankings = asyncio.run(pipeline.rank(folder, method))
+    rankings = asyncio.run(pipeline.rank(folder, method, judge_error))
     if as_json:
         _print_json(_ranking_json(folder, method, rankings))
     else:
         views.print_rankings(_out, rankings)
+
+
+@app.command()
+def compare(
+    run_name: RunName,
+    by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the three.")] = None,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Compare targets, modes and steerings on the scenarios that they share, with intervals clustered by scenario.
+
+    For each two groups that differ in one thing only: how utilities and ranks differ, and how alike the rankings are. For each
+    steering that states a ranking: the share of outcomes that agree with it, without and with the steering.
+
+    Example: [bold]conflictscope compare demo --by mode[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    found = asyncio.run(pipeline.compare(folder, tuple(By) if by is None else (by,), _tell))
+    if as_json:
+        _print_json({"run": folder.name, **found.to_json()})
+    else:
+        views.print_comparisons(_out, found)
 
 
 @app.command()
@@ -490,14 +521,14 @@ def _finish(
     if as_json:
         document = _ranking_json(result.folder, Method.POSTERIOR, rankings, truths)
         if not repeatable:
-            document["status"] = progress.to_json()
+            document["status"] = result.snapshot.to_json()
             document["left"] = list(result.left)
         _print_json(document)
     else:
         if truths and result.snapshot.conversation is not None:
             views.print_conversation(_out, result.snapshot.conversation)
         views.print_rankings(_out, rankings, truths)
-        views.print_status(_out, progress)
+        views.print_status(_out, result.snapshot)
         _out.print()
         _out.print(plain(f"See it again: {_command(f'rank {progress.run}{_runs_option(runs_dir)}')}"), soft_wrap=True)
     for text in _farewell(result, resume):
@@ -518,10 +549,9 @@ def _farewell(result: RunResult, resume: str) -> list[str]:
     match result.state:
         case "converged":
             planned = progress.planned or progress.done
-            told += [
-                f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes. To play the rest, resume with:",
-                f"  {resume} --set stop.when=plan",
-            ]
+            told.append(f"Every ranking is settled, after {progress.done:,} of {planned:,} episodes.")
+            if progress.done < planned:
+                told += ["To play the rest, resume with:", f"  {resume} --set stop.when=plan"]
         case "enough":
             told += [
                 f"Ended early: {result.message}. To play the rest, resume with:",

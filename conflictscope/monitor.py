@@ -67,10 +67,12 @@ class Monitor:
             elapsed_s=elapsed_s,
             rate_per_s=self._rate_per_s(elapsed_s),
             failures=await self._reader.failures() if failures else {},
+            ends_early=ends_early(meta),
         )
         rankings = [self._folds[group].ranking() for group in sorted(self._folds, key=str)]
         conversation = await self._reader.conversation(self._told_seq) if self._told_seq else None
-        return Snapshot(progress, rankings, list(self._recent), conversation)
+        stopped = await self._reader.settled(stop_rule(meta)) if ends_early(meta) else {}
+        return Snapshot(progress, rankings, list(self._recent), conversation, stopped)
 
     async def _elapsed_s(self, sessions: list[Session], *, running: bool) -> float:
         total = 0.0
@@ -100,6 +102,11 @@ def stop_rule(meta: Mapping[str, Any]) -> StopRule:
     """When the rankings of a run are settled, by what its sweep file said last."""
     stop = meta.get("stop")
     return StopRule(stop["delta"], stop["alpha"], stop["least_per_pair"]) if stop else DEFAULT_RULE
+
+
+def ends_early(meta: Mapping[str, Any]) -> bool:
+    """Whether a run ends before its plan where its rankings are settled, by what its sweep file said last."""
+    return "stop" in meta and meta["stop"]["when"] == "converged"
 
 
 def _state(kind: str, sessions: list[Session], *, running: bool) -> str:

@@ -101,6 +101,45 @@ def settle(judgements: Sequence[Judgement]) -> tuple[Verdict, int | None] | None
 
 
 @dataclass(frozen=True, slots=True)
+class PairedLooks:
+    """How often a judge that saw conversations in both orders of the two actions, and named one each time, named which.
+
+    both_a, both_b: the same action. both_first, both_second: the action shown first each time, or the one shown second.
+    """
+
+    both_a: int = 0
+    both_b: int = 0
+    both_first: int = 0
+    both_second: int = 0
+
+    def __add__(self, more: PairedLooks) -> PairedLooks:
+        return PairedLooks(
+            self.both_a + more.both_a,
+            self.both_b + more.both_b,
+            self.both_first + more.both_first,
+            self.both_second + more.both_second,
+        )
+
+    @property
+    def conversations(self) -> int:
+        """How many there were."""
+        return self.both_a + self.both_b + self.changed
+
+    @property
+    def changed(self) -> int:
+        """In how many the order changed the judge's mind."""
+        return self.both_first + self.both_second
+
+    @property
+    def kappa(self) -> float:
+        """Agreement of the two orders beyond chance, at most 1 (Cohen 1960); 1 where it named one action throughout."""
+        total = self.conversations
+        a_when_first, a_when_second = self.both_a + self.both_first, self.both_a + self.both_second
+        by_chance = a_when_first * a_when_second + (total - a_when_first) * (total - a_when_second)
+        return 1 - self.changed * total / (total**2 - by_chance) if self.changed else 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """What one ranking is made for: a target under a condition (mode and steering)."""
 

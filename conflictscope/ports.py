@@ -12,7 +12,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict
-from conflictscope.rating import Rating
+from conflictscope.rating import Rating, StopRule
 from conflictscope.scenario import Scenario
 
 OutputMode = Literal["native", "tool", "prompted"]
@@ -307,6 +307,6 @@ class EpisodeSink(Protocol):
         """Those of `keys` whose episodes are already stored."""
         ...
 
-    def record_settled(self, group: Group, rated: int) -> None:
-        """Queue that the ranking of a group was settled by so many outcomes, and takes no more episodes."""
+    def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
+        """Queue that the ranking of a group was settled by this rule, at so many outcomes, and takes no more episodes."""
         ...

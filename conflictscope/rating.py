@@ -18,7 +18,9 @@ from conflictscope.outcome import Group, Verdict
 STANDARD_NORMAL = NormalDist()
 _Z95 = STANDARD_NORMAL.inv_cdf(0.975)
 _EXCLUDED_SHARE_WORTH_A_NOTE = 0.05
-_SURE = 0.95
+SURE = 0.95
+"""The probability from which on an order is called sure."""
+
 _RESOLVED_SHARE = 0.5
 
 FloatArray = NDArray[np.float64]
@@ -143,17 +145,28 @@ class Check:
         return {"check": self.name, "passed": self.passed, "says": self.says, **self.figures}
 
 
+def resolved_share(p_above: FloatArray, component: IntArray) -> float:
+    """Of the pairs of values with a common scale, the share whose order is sure; 0 where there is no such pair.
+
+    p_above: (K, K), component: (K,), both in one order.
+    """
+    rows, columns = np.triu_indices(len(component), 1)
+    p = p_above[rows, columns][component[rows] == component[columns]]
+    return float(np.mean(np.maximum(p, 1 - p) >= SURE)) if len(p) else 0.0
+
+
 @dataclass(frozen=True)
 class Ranking:
     """One ranking of the values, for one group.
 
-    ratings: by value, best first, component by component. component: by value;
-    values of different components were never compared, not even through others, and have no common scale: each component has
-    ranks of its own. p_above: (K, K) in the order of `ratings`, the probability that the value of the row ranks above that of
-    the column; 0.5 on the diagonal and between components. tie_groups: neighbours that are practically equal. bounds: by value,
+    ratings: by value, best first, component by component. component: by value; values of different components were never
+    compared, not even through others, and have no common scale: each component has ranks of its own. p_above: (K, K) in the
+    order of `ratings`, the probability that the value of the row ranks above that of the column; 0.5 on the diagonal and
+    between components. resolved_share: of the pairs of values with a common scale, the share whose order is at least 95 % sure
+    by the joint posterior (of a live ranking, by itself). tie_groups: neighbours that are practically equal. bounds: by value,
     the best and the worst rank it could have had, had all its episodes that are left out gone for it, or against it; only where
-    episodes are left out. checks: of the fit. model: what was fitted, in words. judge_error: how it was corrected for, in words;
-    None where nobody asked. uncorrected: the ranking without that correction, where there is one.
+    episodes are left out. checks: of the fit. model: what was fitted, in words. judge_error: how it was corrected for; None
+    where nobody asked. uncorrected: the ranking without that correction, where there is one.
     """
 
     group: Group
@@ -163,11 +176,12 @@ class Ranking:
     p_above: FloatArray
     pairs: tuple[PairCount, ...]
     convergence: Convergence
+    resolved_share: float
     tie_groups: tuple[tuple[str, ...], ...] = ()
     bounds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     model: str = ""
-    judge_error: str | None = None
+    judge_error: Check | None = None
     uncorrected: Ranking | None = None
 
     @property
@@ -196,14 +210,6 @@ class Ranking:
     def converged(self) -> bool:
         """Whether the order is settled."""
         return self.convergence.settled
-
-    @property
-    def resolved_share(self) -> float:
-        """Of the pairs of values with a common scale, the share whose order is at least 95 % sure; 0 where there is none."""
-        label = np.array([self.component[value] for value in self.ratings])
-        rows, columns = np.triu_indices(len(label), 1)
-        p = self.p_above[rows, columns][label[rows] == label[columns]]
-        return float(np.mean(np.maximum(p, 1 - p) >= _SURE)) if len(p) else 0.0
 
     @property
     def unresolved(self) -> str | None:
@@ -298,7 +304,7 @@ class Ranking:
             "resolved_share": self.resolved_share,
             "unresolved": self.unresolved,
             "model": self.model,
-            "judge_error": self.judge_error,
+            "judge_error": self.judge_error.to_json() if self.judge_error else None,
             "uncorrected": self.uncorrected.to_json() if self.uncorrected else None,
             "checks": [check.to_json() for check in self.checks],
             "notes": self.notes(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from conflictscope.outcome import Message, Outcome, Verdict
+from conflictscope.outcome import Group, Message, Outcome, Verdict
 from conflictscope.rating import Ranking
 
 
@@ -59,7 +59,8 @@ class Progress:
     planned: episodes in the plan; None for imported outcomes. usage: by what it was for. in_flight, reserved_usd: requests that
     have not ended, and what is set aside for them. limit_usd: of the sweep file. elapsed_s: time spent running, over all resumes.
     rate_per_s: episodes per second lately, where the run goes on, else over the whole run. remaining_s: None where the
-    run is done or the rate is not known. failures: episodes by kind of failure.
+    run is done or the rate is not known. failures: episodes by kind of failure. ends_early: whether the run ends before its plan
+    where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take.
     """
 
     run: str
@@ -73,6 +74,7 @@ class Progress:
     elapsed_s: float
     rate_per_s: float
     failures: Mapping[str, int] = field(default_factory=dict)
+    ends_early: bool = False
 
     @property
     def done(self) -> int:
@@ -131,6 +133,7 @@ class Progress:
             "elapsed_s": self.elapsed_s,
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,
+            "ends_early": self.ends_early,
         }
 
 
@@ -145,9 +148,29 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Progress, the ranking of each group, the latest outcomes (newest first), the latest judged conversation."""
+    """Progress, the ranking of each group, the latest outcomes (newest first), the latest judged conversation.
+
+    stopped: the groups that take no more episodes because their ranking was settled, and at how many outcomes it was.
+    """
 
     progress: Progress
     rankings: Sequence[Ranking]
     recent: Sequence[Outcome]
     conversation: Conversation | None
+    stopped: Mapping[Group, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status --json` shows it: progress, and how far each ranking is from being settled."""
+        groups = [
+            {
+                "target": ranking.group.target,
+                "mode": ranking.group.mode.value,
+                "steering": ranking.group.steering,
+                "outcomes": ranking.outcomes,
+                "converged": ranking.converged,
+                "stopped_at": self.stopped.get(ranking.group),
+                **ranking.convergence.to_json(),
+            }
+            for ranking in self.rankings
+        ]
+        return {**self.progress.to_json(), "groups": groups}

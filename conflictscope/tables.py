@@ -1,4 +1,4 @@
-"""Tables from elsewhere: recorded outcomes and two-action dilemmas, as CSV or gzipped CSV."""
+"""Tables from elsewhere: recorded outcomes, gold labels and two-action dilemmas, as CSV or gzipped CSV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -22,6 +22,8 @@ from conflictscope.values import ValueSet
 
 OUTCOME_REQUIRED = ("target", "scenario_id", "value_a", "value_b", "verdict")
 OUTCOME_OPTIONAL = ("mode", "steering", "strength", "shown_first", "judge", "repeat")
+_OUTCOME_COLUMNS = OUTCOME_REQUIRED + OUTCOME_OPTIONAL
+GOLD_REQUIRED = ("target", "scenario_id", "verdict")
 _Named = TypeVar("_Named", Mode, Verdict)
 
 
@@ -77,6 +79,43 @@ def header(path: Path) -> list[str]:
     return list(first[1])
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of a table under our column names; what is missing is the empty text."""
+
+    path: Path
+    line: int
+    cells: Mapping[str, str]
+
+    def fail(self, name: str, expected: str) -> InputError:
+        return InputError(f"{name}: expected {expected}, got {self[name]!r}", path=self.path, line=self.line)
+
+    def __getitem__(self, name: str) -> str:
+        return self.cells.get(name, "").strip()
+
+    def require(self, names: Sequence[str]) -> None:
+        for name in names:
+            if not self[name]:
+                raise self.fail(name, "a text")
+            if not self[name].isprintable():
+                raise self.fail(name, "no control characters")
+
+    def named(self, name: str, choices: Iterable[_Named]) -> _Named:
+        choices = list(choices)
+        for member in choices:
+            if member.value == self[name]:
+                return member
+        raise self.fail(name, f"one of {', '.join(member.value for member in choices)}")
+
+    def number(self, name: str, low: int, high: int) -> int | None:
+        text = self[name]
+        if not text:
+            return None
+        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
+            raise self.fail(name, f"a whole number {low}..{high}")
+        return int(text)
+
+
 @dataclass(frozen=True)
 class OutcomeTable:
     """A CSV of recorded outcomes, read the way its owner says.
@@ -91,10 +130,11 @@ class OutcomeTable:
     constants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = OUTCOME_REQUIRED + OUTCOME_OPTIONAL
         for name in (*self.columns, *self.constants):
-            if name not in known:
-                raise InputError(f"no such column of ours: {name!r}; known: {', '.join(known)}", path=self.path)
+            if name not in _OUTCOME_COLUMNS:
+                raise InputError(
+                    f"no such column of ours: {name!r}; known: {', '.join(_OUTCOME_COLUMNS)}", path=self.path
+                )
         present = header(self.path)
         for ours, theirs in self.columns.items():
             if theirs not in present:
@@ -130,54 +170,86 @@ class OutcomeTable:
             seen[position] = line
             yield outcome
 
-    def _outcome(self, row: Mapping[str, str], line: int) -> Outcome:
-        def cell(name: str, default: str = "") -> str:
-            return (self.constants.get(name) or row.get(self.columns.get(name, name), default)).strip()
-
-        def fail(name: str, expected: str, came: str) -> InputError:
-            return InputError(f"{name}: expected {expected}, got {came!r}", path=self.path, line=line)
-
-        def named(name: str, kind: type[_Named], text: str) -> _Named:
-            try:
-                return kind(text)
-            except ValueError:
-                raise fail(name, f"one of {', '.join(member.value for member in kind)}", text) from None
-
-        def number(name: str, low: int, high: int) -> int | None:
-            text = cell(name)
-            if not text:
-                return None
-            if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
-                raise fail(name, f"a whole number {low}..{high}", text)
-            return int(text)
-
-        for name in OUTCOME_REQUIRED:
-            if not cell(name):
-                raise fail(name, "a text", "")
-            if not cell(name).isprintable():
-                raise fail(name, "no control characters", cell(name))
-        if cell("value_a") == cell("value_b"):
-            raise fail("value_b", "another value than value_a", cell("value_b"))
-        shown_first = cell("shown_first")
+    def _outcome(self, cells: Mapping[str, str], line: int) -> Outcome:
+        ours = {
+            name: self.constants.get(name) or cells.get(self.columns.get(name, name), "") for name in _OUTCOME_COLUMNS
+        }
+        row = _Row(self.path, line, ours)
+        row.require(OUTCOME_REQUIRED)
+        if row["value_a"] == row["value_b"]:
+            raise row.fail("value_b", "another value than value_a")
+        shown_first = row["shown_first"]
         if shown_first not in ("", "a", "b"):
-            raise fail("shown_first", "a or b", shown_first)
-        verdict = cell("verdict")
+            raise row.fail("shown_first", "a or b")
         side: Side | None = None if not shown_first else "a" if shown_first == "a" else "b"
         return Outcome(
             group=Group(
-                target=cell("target"),
-                mode=named("mode", Mode, cell("mode") or Mode.MULTIPLE_CHOICE.value),
-                steering=cell("steering") or None,
+                target=row["target"],
+                mode=row.named("mode", Mode) if row["mode"] else Mode.MULTIPLE_CHOICE,
+                steering=row["steering"] or None,
             ),
-            scenario_id=cell("scenario_id"),
-            repeat=1 if (repeat := number("repeat", 0, 10**9)) is None else repeat,
-            value_a=cell("value_a"),
-            value_b=cell("value_b"),
-            verdict=self.verdicts.get(verdict) or named("verdict", Verdict, verdict),
-            strength=number("strength", 1, 7),
+            scenario_id=row["scenario_id"],
+            repeat=1 if (repeat := row.number("repeat", 0, 10**9)) is None else repeat,
+            value_a=row["value_a"],
+            value_b=row["value_b"],
+            verdict=self.verdicts.get(row["verdict"]) or row.named("verdict", Verdict),
+            strength=row.number("strength", 1, 7),
             shown_first=side,
-            judge=cell("judge") or None,
+            judge=row["judge"] or None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GoldLabel:
+    """What a target did in an episode, by somebody who knows: `a`, `b` or `tie`.
+
+    mode, steering, repeat: of the episode, where the table says so; None stands for any. No steering is the empty text.
+    line: of the table.
+    """
+
+    line: int
+    target: str
+    scenario_id: str
+    mode: Mode | None
+    steering: str | None
+    repeat: int | None
+    verdict: Verdict
+
+    def fits(self, outcome: Outcome) -> bool:
+        """Whether this may be the episode's label."""
+        group = outcome.group
+        return (
+            (self.target, self.scenario_id) == (group.target, outcome.scenario_id)
+            and self.mode in (None, group.mode)
+            and self.steering in (None, group.steering or "")
+            and self.repeat in (None, outcome.repeat)
+        )
+
+
+@dataclass(frozen=True)
+class GoldTable:
+    """A CSV of gold labels: target, scenario_id, verdict, and optionally mode, steering, repeat."""
+
+    path: Path
+
+    def labels(self) -> Iterator[GoldLabel]:
+        """The labels in the order of the file. Raises InputError where it is not such a table, at the first bad row."""
+        present = header(self.path)
+        missing = [name for name in GOLD_REQUIRED if name not in present]
+        if missing:
+            raise InputError(f"needs the column {missing[0]!r}; it has {', '.join(present)}", path=self.path, line=1)
+        for line, cells in read_rows(self.path):
+            row = _Row(self.path, line, cells)
+            row.require(GOLD_REQUIRED)
+            yield GoldLabel(
+                line,
+                target=row["target"],
+                scenario_id=row["scenario_id"],
+                mode=row.named("mode", Mode) if row["mode"] else None,
+                steering=row["steering"] if "steering" in present else None,
+                repeat=row.number("repeat", 0, 10**9),
+                verdict=row.named("verdict", (verdict for verdict in Verdict if verdict.rated)),
+            )
 
 
 @dataclass(frozen=True)

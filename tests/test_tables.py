@@ -9,7 +9,7 @@ import pytest
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_value_set
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
-from conflictscope.tables import DilemmaColumns, ImportedDilemmas, OutcomeTable, read_dilemmas
+from conflictscope.tables import DilemmaColumns, GoldLabel, GoldTable, ImportedDilemmas, OutcomeTable, read_dilemmas
 from conflictscope.values import Value, ValueSet
 from tests.shared_data import shared
 
@@ -185,6 +185,45 @@ def test_recorded_choices_of_14_models_are_read() -> None:
     assert Counter(outcome.group.target for outcome in outcomes)["qwen/qwen3-32b"] == 122
     assert len({outcome.group for outcome in outcomes}) == 14
     assert {outcome.verdict for outcome in outcomes} == {Verdict.A, Verdict.B}
+
+
+# -- gold labels -------------------------------------------------------------------------------------------------------
+
+
+def test_gold_labels_are_read_with_what_they_tell_of_the_episode(tmp_path: Path) -> None:
+    """A cell that is empty, or whose column is missing, may be anything; no steering is what an empty steering cell says."""
+    path = table(
+        tmp_path, "target,scenario_id,verdict,mode,steering,repeat,note", "m,s,tie,open_ended,,0,!", "m,t,a,,up,,"
+    )
+    assert list(GoldTable(path).labels()) == [
+        GoldLabel(2, "m", "s", Mode.OPEN_ENDED, "", 0, Verdict.TIE),
+        GoldLabel(3, "m", "t", None, "up", None, Verdict.A),
+    ]
+    path = table(tmp_path, "verdict,target,scenario_id", "b,m,s")
+    assert list(GoldTable(path).labels()) == [GoldLabel(2, "m", "s", None, None, None, Verdict.B)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["target,scenario_id"], "o.csv: holds no row"),
+        (["target,scenario_id", "m,s"], "o.csv:1: needs the column 'verdict'; it has target, scenario_id"),
+        (["target,scenario_id,verdict", "m,s,neither"], "o.csv:2: verdict: expected one of a, b, tie, got 'neither'"),
+        (["target,scenario_id,verdict", "m,s,a", "m,,a"], "o.csv:3: scenario_id: expected a text, got ''"),
+        (
+            ["target,scenario_id,verdict,mode", "m,s,a,talk"],
+            "o.csv:2: mode: expected one of open_ended, multiple_choice",
+        ),
+        (["target,scenario_id,verdict,repeat", "m,s,a,one"], "o.csv:2: repeat: expected a whole number 0..1000000000"),
+    ],
+    ids=lambda text: str(text)[-20:],
+)
+def test_a_bad_gold_label_is_told_with_its_line(tmp_path: Path, lines: list[str], told: str) -> None:
+    """File, line, column, what was expected and what came."""
+    path = table(tmp_path, *lines)
+    with pytest.raises(InputError) as caught:
+        list(GoldTable(path).labels())
+    assert str(caught.value).replace(f"{tmp_path}/", "").startswith(told)
 
 
 # -- dilemmas ----------------------------------------------------------------------------------------------------------

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from scipy.special import ndtr
 
 from benchmarks.rankings.row import Row
-from benchmarks.rankings.simulation import GROUP, NAMES, SIZE, World, coverage, outcomes_of, pairs, tally_of, tau, world
-from conflictscope.ranking import GroupFold, Posterior, TrueSkillRanker, fit_posterior, rank_group
+from benchmarks.rankings.simulation import (
+    GROUP,
+    NAMES,
+    SIZE,
+    SPREAD,
+    World,
+    coverage,
+    outcomes_of,
+    pairs,
+    tally_of,
+    tau,
+    world,
+)
+from conflictscope.ranking import GroupFold, Posterior, Tally, TrueSkillRanker, fit_posterior, rank_group
 from conflictscope.ranking.checks import order_sensitivity
 from conflictscope.ranking.clustering import effective_cells
 from conflictscope.ranking.posterior import fit_cells
+from conflictscope.ranking.strength import strength_test
 
 _LEAST_TAU = {200: 0.80, 1000: 0.90, 5000: 0.94}
 
@@ -24,6 +39,7 @@ def rows(scale: float = 1.0) -> Iterator[Row]:
     yield _live_spread(round(40 * scale))
     yield _fast_side(round(200 * scale))
     yield _repeats(round(150 * scale))
+    yield from _strengths(round(60 * scale))
     yield _speed()
 
 
@@ -103,6 +119,37 @@ def _repeats(worlds: int) -> Row:
     share = float(np.mean(ours))
     reached = f"{share:.3f} (without the design effect {np.mean(naive):.3f})"
     return Row("5 repeats a scenario, scenario sd 1, n = 3,000: coverage", ">= .92", reached, share >= 0.92)
+
+
+def _strengths(worlds: int) -> Iterator[Row]:
+    """Strengths that tell how clear a win was, that say nothing, and that follow the pair instead of the outcome."""
+    for kind in ("informative", "random", "by pair"):
+        rng = np.random.default_rng(11)
+        covered, taken = [], 0
+        for _ in range(worlds):
+            truth = rng.normal(0, SPREAD, SIZE)
+            i, j = pairs()
+            which = rng.integers(0, len(i), 1000)
+            d = truth[i[which]] - truth[j[which]]
+            latent = d + rng.normal(size=1000)
+            strength = {
+                "informative": np.clip(1 + np.floor(np.abs(latent) * 3), 1, 7),
+                "random": rng.integers(1, 8, 1000),
+                "by pair": 1 + np.round(6 * np.abs(2 * ndtr(d) - 1)),
+            }[kind].astype(int)
+            tally = Tally(NAMES[:SIZE])
+            for outcome, graded in zip(
+                outcomes_of(World(truth, i[which], j[which], latent > 0)), strength.tolist(), strict=True
+            ):
+                tally.add(replace(outcome, strength=graded))
+            test = strength_test(tally)
+            taken += test.graded
+            covered.append(coverage(fit_cells(tally.cells(), SIZE, graded=test.graded), truth))
+        share = float(np.mean(covered))
+        reached = f"{share:.3f} (strengths used in {taken} of {worlds} worlds)"
+        yield Row(
+            f"strengths {kind}, n = 1,000: coverage of the model chosen", ".92 to .98", reached, 0.92 <= share <= 0.98
+        )
 
 
 def _speed() -> Row:

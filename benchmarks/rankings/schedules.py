@@ -21,7 +21,7 @@ from conflictscope.outcome import Group, Outcome, Verdict
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import GroupBeliefs, doubts, fit_posterior
 from conflictscope.ranking.probit import fit_map_batched
-from conflictscope.rating import FloatArray
+from conflictscope.rating import DEFAULT_RULE, FloatArray, StopRule
 from conflictscope.scenario import Scenario
 
 _POOL = 2000
@@ -94,7 +94,7 @@ class _Nowhere:
     async def finished(self, keys: Iterable[str]) -> set[str]:
         return set()
 
-    def record_settled(self, group: Group, rated: int) -> None: ...
+    def record_settled(self, group: Group, rated: int, rule: StopRule) -> None: ...
 
 
 def _library() -> list[Scenario]:
@@ -125,7 +125,7 @@ class _Simulated:
     def __post_init__(self) -> None:
         sink, plan = _Nowhere(), Plan(self.scenarios, [GROUP], 1, self.seed)
         self.beliefs = GroupBeliefs(GROUP, NAMES[:SIZE], plan.pairs, seed=self.seed)
-        settling = Settling({}, sink)
+        settling = Settling({}, DEFAULT_RULE, sink)
         self.scheduler: Scheduler = (
             ThompsonScheduler(
                 plan, sink, settling, {GROUP: self.beliefs}, floor=0.25, least_pool=200, served={GROUP: Counter()}
@@ -141,7 +141,10 @@ class _Simulated:
         while until is None or self.beliefs.rated < until:
             if self.beliefs.rated >= _MOST or (until is None and self.beliefs.settled):
                 break
-            while len(self.waiting) < self.in_flight and (one := await self.scheduler.next()) is not None:
+            while (
+                len(self.waiting) < self.in_flight
+                and (one := await self.scheduler.next(lambda group: False)) is not None
+            ):
                 self.waiting.append(one)
             place = int(self.rng.integers(len(self.waiting)))
             self.waiting[place], self.waiting[-1] = self.waiting[-1], self.waiting[place]
@@ -167,7 +170,9 @@ async def _saving(worlds: int, in_flight: int, least: float, scenarios: list[Sce
     paid = 1 - (thompson + in_flight).sum() / (uniform + in_flight).sum()
     means = f"{uniform.mean():,.0f} to {thompson.mean():,.0f} outcomes"
     reached = f"{saved:.0%} ({means}; {paid:.0%} with those in flight then; at the cap {capped[0]} and {capped[1]} of {worlds})"
-    return Row(f"saved by thompson, {in_flight:,} in flight, floor .25", f">= {least:.0%}", reached, saved >= least)
+    return Row(
+        f"saved by thompson, {in_flight:,} in flight, floor .25", f">= {least:.0%}", reached, bool(saved >= least)
+    )
 
 
 async def _coverage(worlds: int, scenarios: list[Scenario]) -> Iterator[Row]:

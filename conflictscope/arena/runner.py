@@ -144,10 +144,10 @@ class Runner:
             self._stop.request("enough", f"{self._done:,} episodes have ended (limits.done_share)")
 
     async def _work(self, scheduler: Scheduler) -> None:
-        while not self._stop.asked and (assignment := await scheduler.next()) is not None:
+        while not self._stop.asked and (assignment := await scheduler.next(self._closed)) is not None:
             outcome = None
             try:
-                if not self._stop.asked and not self._casts[assignment.spec.group].closed:
+                if not self._stop.asked:
                     record = await self._play(assignment)
                     await self._sink.record_episode(record)
                     outcome = record.outcome
@@ -158,6 +158,9 @@ class Runner:
                 self._stop.request("limit", str(limit))
             finally:
                 scheduler.returned(assignment, outcome)
+
+    def _closed(self, group: Group) -> bool:
+        return self._casts[group].closed
 
     async def _abandon(self, tasks: list[asyncio.Task[None]]) -> None:
         await self._stop.patience_ends()

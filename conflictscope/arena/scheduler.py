@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -15,10 +15,12 @@ import numpy as np
 from conflictscope.arena.plan import EpisodeSpec, Plan
 from conflictscope.outcome import Group, Outcome
 from conflictscope.ports import Beliefs, Choice, EpisodeSink, Reason
+from conflictscope.rating import StopRule
 from conflictscope.seeds import derive
 
 _LOOKAHEAD = 500
-_DRAWS = 8
+_POOL_LOOKAHEAD = 50  # there are many pools
+_TRIES = 8  # for a disagreement on a pair that has episodes left
 _MOST_VALUES = 24
 
 Pair = tuple[str, str]
@@ -39,8 +41,8 @@ class Scheduler(Protocol):
         """Episodes of the whole plan."""
         ...
 
-    async def next(self) -> Assignment | None:
-        """The next episode to play; None when there is none, now or ever."""
+    async def next(self, closed: Callable[[Group], bool]) -> Assignment | None:
+        """The next episode to play; None when there is none, now or ever. closed: groups that cannot be played."""
         ...
 
     def returned(self, assignment: Assignment, outcome: Outcome | None) -> None:
@@ -51,11 +53,15 @@ class Scheduler(Protocol):
 class Settling:
     """Which groups take no more episodes, for their ranking is settled.
 
-    beliefs: by group; empty where a sweep plays its whole plan. stopped: groups that a former process found settled.
+    beliefs: by group; empty where a sweep plays its whole plan. rule: by which they are settled. stopped: groups that a former
+    process found settled by it.
     """
 
-    def __init__(self, beliefs: Mapping[Group, Beliefs], sink: EpisodeSink, stopped: Sequence[Group] = ()) -> None:
+    def __init__(
+        self, beliefs: Mapping[Group, Beliefs], rule: StopRule, sink: EpisodeSink, stopped: Collection[Group] = ()
+    ) -> None:
         self._beliefs = beliefs
+        self._rule = rule
         self._sink = sink
         self.stopped = set(stopped) & beliefs.keys()
 
@@ -66,7 +72,7 @@ class Settling:
         beliefs = self._beliefs[group]
         if beliefs.settled:
             self.stopped.add(group)
-            self._sink.record_settled(group, beliefs.rated)
+            self._sink.record_settled(group, beliefs.rated, self._rule)
         return group in self.stopped
 
     @property
@@ -94,7 +100,7 @@ class UniformScheduler:
     def __len__(self) -> int:
         return len(self._plan)
 
-    async def next(self) -> Assignment | None:
+    async def next(self, closed: Callable[[Group], bool]) -> Assignment | None:
         """The next one in the order of the plan."""
         while not self._settling.all:
             if not self._ready:
@@ -105,7 +111,7 @@ class UniformScheduler:
                     return None
                 continue
             spec = self._ready.popleft()
-            if not self._settling.now(spec.group):
+            if not (closed(spec.group) or self._settling.now(spec.group)):
                 return Assignment(spec, Choice("uniform", "plan"))
         return None
 
@@ -170,13 +176,13 @@ class ThompsonScheduler:
     def __len__(self) -> int:
         return len(self._plan)
 
-    async def next(self) -> Assignment | None:
+    async def next(self, closed: Callable[[Group], bool]) -> Assignment | None:
         """Groups take turns; the group whose turn it is chooses a pair."""
         async with self._choosing:  # a choice that waits for the store must not be overtaken by one that knows less
             for _ in range(len(self._groups)):
                 group = self._groups[self._turn % len(self._groups)]
                 self._turn += 1
-                if self._settling.now(group):
+                if closed(group) or self._settling.now(group):
                     continue
                 left = [pair for pair in self._pairs if await self._pools[group, pair].some_left()]
                 if left:
@@ -203,7 +209,7 @@ class ThompsonScheduler:
         if rng.random() < self._floor:
             self._floor_turn[group] += 1
             return Choice("uniform", "floor"), left[self._floor_turn[group] % len(left)]
-        for _ in range(_DRAWS):
+        for _ in range(_TRIES):
             doubtful = [pair for pair in beliefs.disagreed() if pair in left]
             if doubtful:
                 return Choice("thompson", "disagreement"), doubtful[int(rng.integers(len(doubtful)))]
@@ -219,7 +225,7 @@ class _Pool:
         self._ready: deque[EpisodeSpec] = deque()
 
     async def some_left(self) -> bool:
-        while not self._ready and (some := list(islice(self._specs, _LOOKAHEAD))):
+        while not self._ready and (some := list(islice(self._specs, _POOL_LOOKAHEAD))):
             finished = await self._sink.finished(spec.key for spec in some)
             self._ready.extend(spec for spec in some if spec.key not in finished)
         return bool(self._ready)

@@ -1,5 +1,6 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
+from conflictscope.pipeline.comparing import compare
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
 from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
@@ -10,6 +11,7 @@ __all__ = [
     "RunResult",
     "Sweep",
     "Viewer",
+    "compare",
     "import_outcomes",
     "load_sweep",
     "plan_sweep",

@@ -98,9 +98,12 @@ async def run_sweep(
                         "schedule": config.schedule.model_dump(),
                     }
                 )
+                scheduler, settling = await build_scheduler(sweep, plan, writer, reader)
                 stored = await reader.episodes()
                 if stored:
                     rest = f"{len(plan) - stored:,} are left" if stored < len(plan) else "nothing is left to ask"
+                    if stored < len(plan) and settling.all:
+                        rest = "and every ranking is settled"
                     tell(f"Resuming {folder.name}: {stored:,} of {len(plan):,} episodes are there, {rest}.")
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
                 _, used = await reader.usage()
@@ -116,7 +119,6 @@ async def run_sweep(
                     enough=math.ceil(limits.done_share * len(plan)) if limits.done_share < 1 else None,
                     stored=stored,
                 )
-                scheduler, settling = await build_scheduler(sweep, plan, writer, reader)
                 lanes.resume(await writer.sent_batches())
                 try:
                     with _stopped_by_time(stop, limits.time_s):

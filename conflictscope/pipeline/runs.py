@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor, stop_rule
+from conflictscope.pipeline.judging import judge_errors
 from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import EpisodeRecord
@@ -14,7 +16,7 @@ from conflictscope.rating import Method, Ranking
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Snapshot
 from conflictscope.store import RunReader, RunWriter
-from conflictscope.tables import OutcomeTable
+from conflictscope.tables import GoldTable, OutcomeTable
 
 
 async def status(folder: RunFolder) -> Snapshot:
@@ -23,10 +25,19 @@ async def status(folder: RunFolder) -> Snapshot:
         return await Monitor(reader, folder).snapshot(failures=True)
 
 
-async def rank(folder: RunFolder, method: Method = Method.POSTERIOR) -> list[Ranking]:
-    """The ranking of each group."""
+async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error: str = "estimate") -> list[Ranking]:
+    """The ranking of each group.
+
+    judge_error: `estimate` it from what judges saw in both orders, `none`, or the path of a table of gold labels; only the
+    posterior is corrected with it. Raises InputError.
+    """
+    if judge_error not in ("estimate", "none") and method is not Method.POSTERIOR:
+        raise InputError(f"--judge-error {judge_error}: only the posterior is corrected, not {method.value}")
     async with RunReader.open(folder.database) as reader:
-        return await rank_log(reader, method, stop_rule(await reader.meta()))
+        errors = None
+        if judge_error != "none" and method is Method.POSTERIOR:
+            errors = await judge_errors(reader, None if judge_error == "estimate" else GoldTable(Path(judge_error)))
+        return await rank_log(reader, method, stop_rule(await reader.meta()), errors)
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:

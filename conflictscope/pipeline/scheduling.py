@@ -27,7 +27,8 @@ async def build_scheduler(sweep: Sweep, plan: Plan, sink: EpisodeSink, reader: R
             if outcome.group in beliefs:
                 beliefs[outcome.group].learn(outcome)
                 served[outcome.group][outcome.pair] += 1
-    settling = Settling(beliefs if converging else {}, sink, list(await reader.settled()))
+    stopped = await reader.settled(stop.rule)
+    settling = Settling(beliefs if converging else {}, stop.rule, sink, stopped)
     if not choosing:
         return UniformScheduler(plan, sink, settling, beliefs), settling
     scheduler = ThompsonScheduler(

@@ -2,7 +2,15 @@
 
 from conflictscope.ranking.beliefs import GroupBeliefs
 from conflictscope.ranking.bradley_terry import fit_bradley_terry
+from conflictscope.ranking.comparing import GroupOutcomes, align, compare
 from conflictscope.ranking.fold import GroupFold
+from conflictscope.ranking.judge_error import (
+    JudgeError,
+    Uncorrected,
+    estimate_judge_error,
+    fit_corrected,
+    judge_error_from_gold,
+)
 from conflictscope.ranking.methods import rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
 from conflictscope.ranking.stopping import convergence, doubts
@@ -12,13 +20,21 @@ from conflictscope.ranking.trueskill import TrueSkillRanker
 __all__ = [
     "GroupBeliefs",
     "GroupFold",
+    "GroupOutcomes",
+    "JudgeError",
     "Posterior",
     "Tally",
     "TrueSkillRanker",
+    "Uncorrected",
+    "align",
+    "compare",
     "convergence",
     "doubts",
+    "estimate_judge_error",
     "fit_bradley_terry",
+    "fit_corrected",
     "fit_posterior",
+    "judge_error_from_gold",
     "rank_group",
     "rank_log",
 ]

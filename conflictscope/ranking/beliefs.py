@@ -19,6 +19,7 @@ from conflictscope.ranking.tally import Tally
 from conflictscope.rating import DEFAULT_RULE, Convergence, FloatArray, StopRule
 from conflictscope.seeds import derive
 
+_DRAWS = (16, 240)  # pairs of draws: a few, and where they agree, many
 _REFIT_GROWTH = 50  # a new fit for every 2 % more outcomes
 
 
@@ -95,10 +96,11 @@ class GroupBeliefs:
         self._factor = None
 
     def disagreed(self) -> Sequence[tuple[str, str]]:
-        """Pairs whose order two draws from the joint posterior disagree on; there may be none.
+        """Pairs whose order two draws from the joint posterior disagree on; none where hundreds of draws agree.
 
-        The covariance is what it will be when all that is in flight has come back. (Double Thompson sampling, Wu and Liu 2016,
-        with a joint posterior.)
+        (Double Thompson sampling, Wu and Liu 2016, with a joint posterior.) The covariance is what it will be when all that is in
+        flight has come back. Draws that differ in sign, but are both practically equal, do not disagree: the stopping rule does
+        not ask for more. The first two draws that disagree are taken, for when few pairs are left in doubt most do not.
         """
         self._refit()
         if self._factor is None:
@@ -107,9 +109,14 @@ class GroupBeliefs:
             size = len(self._mean)
             precision = self._precision + laplacian(self._i, self._j, count * self._information, size)
             self._factor = np.linalg.cholesky(np.linalg.inv(precision))
-        draws = self._mean + self._rng.standard_normal((2, len(self._mean))) @ self._factor.T
-        first, second = draws[:, self._i] - draws[:, self._j]
-        return [self._pairs[n] for n in np.flatnonzero(first * second < 0)]
+        for number in _DRAWS:
+            draws = self._mean + self._rng.standard_normal((2, number, len(self._mean))) @ self._factor.T
+            first, second = draws[..., self._i] - draws[..., self._j]
+            differ = (first * second < 0) & (np.maximum(np.abs(first), np.abs(second)) >= self._rule.delta)
+            rows = np.flatnonzero(differ.any(axis=1))
+            if len(rows):
+                return [self._pairs[n] for n in np.flatnonzero(differ[rows[0]])]
+        return []
 
     def _refit(self) -> None:
         grown = self.tally.rated - self._fitted

@@ -15,7 +15,16 @@ from conflictscope.ranking.posterior import fit_cells
 from conflictscope.ranking.stopping import convergence
 from conflictscope.ranking.tally import Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
-from conflictscope.rating import DEFAULT_RULE, Convergence, FloatArray, IntArray, Method, Ranking, StopRule
+from conflictscope.rating import (
+    DEFAULT_RULE,
+    Convergence,
+    FloatArray,
+    IntArray,
+    Method,
+    Ranking,
+    StopRule,
+    resolved_share,
+)
 
 
 class GroupFold:
@@ -62,14 +71,16 @@ class GroupFold:
         variance = np.array([ratings[values[k]].sigma ** 2 for k in order])
         label = component[order]
         above = ndtr((mu[:, None] - mu[None, :]) / np.sqrt(variance[:, None] + variance[None, :]))
+        above = np.where(label[:, None] == label[None, :], above, 0.5)
         return Ranking(
             group=self.group,
             method=Method.TRUESKILL,
             ratings={values[k]: ratings[values[k]] for k in order},
             component={values[k]: int(component[k]) for k in order},
-            p_above=np.where(label[:, None] == label[None, :], above, 0.5),
+            p_above=above,
             pairs=self.tally.pairs(),
             convergence=self._converging(),
+            resolved_share=resolved_share(above, label),
             model="TrueSkill, one outcome at a time",
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,21 +17,27 @@ from conflictscope.ranking.bradley_terry import fit_bradley_terry
 from conflictscope.ranking.checks import fit_checks
 from conflictscope.ranking.clustering import intraclass_of
 from conflictscope.ranking.fold import GroupFold, in_order
+from conflictscope.ranking.judge_error import JudgeError, Uncorrected, fit_corrected
 from conflictscope.ranking.posterior import Posterior, fit_cells
 from conflictscope.ranking.probit import fit_map_batched
 from conflictscope.ranking.stopping import convergence
 from conflictscope.ranking.strength import strength_test
 from conflictscope.ranking.tally import Tally
-from conflictscope.rating import DEFAULT_RULE, Method, Ranking, Rating, StopRule
+from conflictscope.rating import DEFAULT_RULE, SURE, Check, Method, Ranking, Rating, StopRule, resolved_share
 
-_SURE = 0.95
 _MOST_NUMBERS = 4_000_000  # of a batch of covariance matrices
 
 
-async def rank_log(log: OutcomeLog, method: Method = Method.POSTERIOR, rule: StopRule = DEFAULT_RULE) -> list[Ranking]:
+async def rank_log(
+    log: OutcomeLog,
+    method: Method = Method.POSTERIOR,
+    rule: StopRule = DEFAULT_RULE,
+    errors: Mapping[Group, JudgeError | Uncorrected] | None = None,
+) -> list[Ranking]:
     """The ranking of each group: equal outcomes give equal rankings, in whatever order they came.
 
-    The live TrueSkill rating is folded in the canonical order here; the other methods know counts only.
+    errors: how often the verdicts of each group are wrong, for the posterior to take into account, or why that is not known. The
+    live TrueSkill rating is folded in the canonical order here; the other methods know counts only.
     """
     values, pairs, ties = await log.values(), await log.pairs(), await log.tie_shares()
     folds: dict[Group, GroupFold] = {}
@@ -40,11 +47,19 @@ async def rank_log(log: OutcomeLog, method: Method = Method.POSTERIOR, rule: Sto
             fold = GroupFold(outcome.group, values, pairs, rule, ties.get(outcome.group, 0.0))
             folds[outcome.group] = fold
         fold.add(outcome)
-    return [rank_group(fold, method, rule) for fold in folds.values()]
+    return [rank_group(fold, method, rule, (errors or {}).get(fold.group)) for fold in folds.values()]
 
 
-def rank_group(fold: GroupFold, method: Method = Method.POSTERIOR, rule: StopRule = DEFAULT_RULE) -> Ranking:
-    """The ranking of one group, with its fit checks. Whether it is settled is told by the joint posterior, for all methods."""
+def rank_group(
+    fold: GroupFold,
+    method: Method = Method.POSTERIOR,
+    rule: StopRule = DEFAULT_RULE,
+    error: JudgeError | Uncorrected | None = None,
+) -> Ranking:
+    """The ranking of one group, with its fit checks. Whether it is settled is told by the joint posterior, for all methods.
+
+    error: as in rank_log. A ranking that is corrected holds the one that is not as `uncorrected`.
+    """
     group, tally = fold.group, fold.tally
     if len(tally.values) < 2:
         raise InputError(f"{group}: a ranking needs at least 2 values, got {len(tally.values)}")
@@ -55,14 +70,28 @@ def rank_group(fold: GroupFold, method: Method = Method.POSTERIOR, rule: StopRul
     checks = fit_checks(tally, cells, posterior)
     match method:
         case Method.TRUESKILL:
-            return replace(fold.ranking(), checks=checks)
+            return replace(fold.ranking(), checks=checks, resolved_share=_resolved_share(posterior))
         case Method.POSTERIOR:
             effect = (
                 f"; repeats of a scenario are alike (intraclass correlation {intraclass:.2f})" if intraclass else ""
             )
             tied = f"; ties within {posterior.margin:.2f}" if posterior.margin else ""
             ranking = posterior_ranking(group, tally, posterior, rule)
-            return replace(ranking, checks=checks, model=f"probit, {strength.says}{tied}{effect}")
+            ranking = replace(ranking, checks=checks, model=f"probit, {strength.says}{tied}{effect}")
+            match error:
+                case JudgeError():
+                    corrected = posterior_ranking(group, tally, fit_corrected(cells, len(tally.values), error), rule)
+                    says = f"corrected, as the judge {error.says}"
+                    return replace(
+                        corrected,
+                        checks=checks,
+                        model=f"probit, three levels (win, tie, loss) seen through the judge's error{effect}",
+                        judge_error=Check("judge_error", None, says, error.figures),
+                        uncorrected=ranking,
+                    )
+                case Uncorrected(reason):
+                    return replace(ranking, judge_error=Check("judge_error", None, f"not corrected: {reason}"))
+            return ranking
         case Method.BRADLEY_TERRY:
             return replace(bradley_terry_ranking(group, tally, posterior, rule), checks=checks)
 
@@ -70,7 +99,9 @@ def rank_group(fold: GroupFold, method: Method = Method.POSTERIOR, rule: StopRul
 def posterior_ranking(group: Group, tally: Tally, posterior: Posterior, rule: StopRule) -> Ranking:
     """A joint posterior as a ranking. Utilities are centred within each component."""
     mu, cov = posterior.centred()
-    sigma = np.sqrt(np.diag(cov))
+    alone = np.bincount(posterior.component)[posterior.component] == 1
+    # Of a value that was never compared we believe what we believed before; less its own mean it would be surely 0.
+    sigma = np.sqrt(np.where(alone, np.diag(posterior.cov), np.diag(cov)))
     order = in_order(tally.values, mu, posterior.component)
     return Ranking(
         group=group,
@@ -80,6 +111,7 @@ def posterior_ranking(group: Group, tally: Tally, posterior: Posterior, rule: St
         p_above=posterior.p_above()[np.ix_(order, order)],
         pairs=tally.pairs(),
         convergence=convergence(posterior.mu, posterior.cov, tally.pairs(), rule, posterior.component),
+        resolved_share=_resolved_share(posterior),
         tie_groups=tie_groups(tally, posterior, rule.delta),
         bounds=rank_bounds(tally, posterior),
     )
@@ -108,8 +140,13 @@ def bradley_terry_ranking(group: Group, tally: Tally, posterior: Posterior, rule
         p_above=fit.p_above()[np.ix_(order, order)],
         pairs=tally.pairs(),
         convergence=convergence(posterior.mu, posterior.cov, tally.pairs(), rule, posterior.component),
+        resolved_share=_resolved_share(posterior),
         model="Bradley-Terry, logistic, alpha 0.01, 1,000 bootstraps by scenario; a tie is half a win for each side",
     )
+
+
+def _resolved_share(posterior: Posterior) -> float:
+    return resolved_share(posterior.p_above(), posterior.component)
 
 
 def tie_groups(tally: Tally, posterior: Posterior, delta: float) -> tuple[tuple[str, ...], ...]:
@@ -120,7 +157,7 @@ def tie_groups(tally: Tally, posterior: Posterior, delta: float) -> tuple[tuple[
     for above, below in pairwise(order):
         gap = float(posterior.mu[above] - posterior.mu[below])
         spread = math.sqrt(posterior.cov[above, above] + posterior.cov[below, below] - 2 * posterior.cov[above, below])
-        equal = float(ndtr((delta - gap) / spread) - ndtr((-delta - gap) / spread)) >= _SURE
+        equal = float(ndtr((delta - gap) / spread) - ndtr((-delta - gap) / spread)) >= SURE
         if equal and posterior.component[above] == posterior.component[below]:
             if not joined:
                 groups.append([tally.values[above]])

@@ -62,13 +62,8 @@ def fit_posterior(wins: FloatArray, ties: FloatArray | None = None, *, prior_sd:
     wins: (K, K), wins[i, j] is how often i beat j, >= 0, not necessarily whole. ties: (K, K), symmetric. prior_sd: of each
     utility before any outcome. Raises ValueError for counts that are not such.
     """
-    wins = checked_counts(wins, "wins")
+    wins, ties = checked_counts(wins, ties)
     size = len(wins)
-    ties = np.zeros_like(wins) if ties is None else checked_counts(ties, "ties", size)
-    if not np.array_equal(ties, ties.T):
-        raise ValueError("ties must be symmetric: ties[i, j] counts the same outcomes as ties[j, i]")
-    if np.any(np.diag(wins)) or np.any(np.diag(ties)):
-        raise ValueError("the diagonal must be 0: a value cannot be compared with itself")
     i, j = np.triu_indices(size, 1)
     level = np.repeat([1, -1, 0], len(i))
     count = np.concatenate([wins[i, j], wins[j, i], ties[i, j]])
@@ -84,17 +79,24 @@ def fit_posterior(wins: FloatArray, ties: FloatArray | None = None, *, prior_sd:
     return fit_cells(cells, size, prior_sd=prior_sd)
 
 
-def checked_counts(counts: FloatArray, name: str, size: int | None = None) -> FloatArray:
-    """`counts` as (K, K) floats. Raises ValueError where they are not finite counts of at least two values."""
-    counts = np.asarray(counts, dtype=np.float64)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (size is not None and len(counts) != size):
-        expected = "(K, K)" if size is None else f"({size}, {size})"
-        raise ValueError(f"{name} must be {expected}, got shape {counts.shape}")
-    if len(counts) < 2:
-        raise ValueError(f"{name}: a ranking needs at least 2 values, got {len(counts)}")
-    if not np.all(np.isfinite(counts)) or np.any(counts < 0):
-        raise ValueError(f"{name} must be finite and >= 0")
-    return counts
+def checked_counts(wins: FloatArray, ties: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Both as (K, K) floats. Raises ValueError where they are not finite counts of outcomes between at least two values."""
+    wins = np.asarray(wins, dtype=np.float64)
+    if wins.ndim != 2 or wins.shape[0] != wins.shape[1]:
+        raise ValueError(f"wins must be (K, K), got shape {wins.shape}")
+    if len(wins) < 2:
+        raise ValueError(f"a ranking needs at least 2 values, got {len(wins)}")
+    ties = np.zeros_like(wins) if ties is None else np.asarray(ties, dtype=np.float64)
+    if ties.shape != wins.shape:
+        raise ValueError(f"ties must be {wins.shape}, got shape {ties.shape}")
+    for name, counts in (("wins", wins), ("ties", ties)):
+        if not np.all(np.isfinite(counts)) or np.any(counts < 0):
+            raise ValueError(f"{name} must be finite and >= 0")
+    if not np.array_equal(ties, ties.T):
+        raise ValueError("ties must be symmetric: ties[i, j] counts the same outcomes as ties[j, i]")
+    if np.any(np.diag(wins)) or np.any(np.diag(ties)):
+        raise ValueError("the diagonal must be 0: a value cannot be compared with itself")
+    return wins, ties
 
 
 def fit_cells(cells: Cells, size: int, *, graded: bool = False, prior_sd: float = PRIOR_SD) -> Posterior:

@@ -22,7 +22,7 @@ PRIOR_SD = 1 / math.sqrt(2)
 """Standard deviation of a utility before any outcome: as great as the noise of one side of a comparison."""
 
 # Cutpoints have a wide half-normal prior, which matters only where all outcomes are ties.
-_CUT_SD = 2.0
+CUT_SD = 2.0
 _HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 _MOST_STEPS = 100
 _LONGEST_STEP = 2.0
@@ -151,7 +151,7 @@ def fit_map(levels: Levels, prior_sd: float = PRIOR_SD) -> MapFit:
     """
     size, cuts, i, j, count = levels.size, levels.cuts, levels.i, levels.j, levels.count
     of_low, of_high = levels.design()
-    prior = np.concatenate([np.full(size, prior_sd**-2.0), np.full(cuts, _CUT_SD**-2.0)])
+    prior = np.concatenate([np.full(size, prior_sd**-2.0), np.full(cuts, CUT_SD**-2.0)])
 
     def at(point: FloatArray) -> tuple[float, LevelTerms]:
         low, high = levels.ends(point[size:])
@@ -195,12 +195,17 @@ def fit_map(levels: Levels, prior_sd: float = PRIOR_SD) -> MapFit:
 
 
 def fit_map_batched(
-    wins: FloatArray, ties: FloatArray | None = None, margin: ArrayLike = 0.0, prior_sd: float = PRIOR_SD
+    wins: FloatArray,
+    ties: FloatArray | None = None,
+    margin: ArrayLike = 0.0,
+    prior_sd: float = PRIOR_SD,
+    prior_mean: FloatArray | float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     """The most probable utilities for many count matrices at once, at a known margin.
 
     wins: (B, K, K), how often the value of the row beat that of the column. ties: (B, K, K), symmetric. margin: of ties, one
-    number or (B,), >= 0. Returns means (B, K) and covariances (B, K, K), the latter from the curvature at the mean.
+    number or (B,), >= 0. prior_mean: of the utilities, one number or (B, K). Returns means (B, K) and covariances (B, K, K), the
+    latter from the curvature at the mean.
     """
     rounds, size, _ = wins.shape
     i, j = np.triu_indices(size, 1)
@@ -227,7 +232,7 @@ def fit_map_batched(
             first += count * once
             second += count * twice
         curvature = prior - (second @ outer).reshape(rounds, size, size)
-        gradient = first @ incidence - prior_sd**-2.0 * mu
+        gradient = first @ incidence - prior_sd**-2.0 * (mu - prior_mean)
         step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
         mu += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
         if float(np.abs(step).max(initial=0.0)) < _BATCH_TOLERANCE:

@@ -43,7 +43,7 @@ def strength_test(tally: Tally, intraclass: float = 0.0) -> StrengthTest:
             f"three levels (win, tie, loss): {tally.rated} outcomes are too few to test strengths ({_LEAST_OUTCOMES})"
         )
         return StrengthTest(False, None, None, says)
-    place = {scenario: derive("fold", scenario) % _FOLDS for scenario in tally.scenarios()}
+    place = {scenario: derive("fold", scenario) % _FOLDS for scenario, _ in tally.scenarios()}
     gains, weights = [], []
     for fold in range(_FOLDS):
         kept = tally.cells(intraclass, lambda scenario, fold=fold: place[scenario] != fold)  # type: ignore[misc]

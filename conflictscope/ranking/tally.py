@@ -72,7 +72,7 @@ class Tally:
         self._index: dict[str, int] = {}
         self._verdicts: dict[tuple[str, str], Counter[Verdict]] = {}
         self._codes: dict[tuple[str, str], list[int]] = {}
-        self._scenarios: dict[str, tuple[tuple[str, str], bytearray]] = {}
+        self._scenarios: dict[tuple[str, tuple[str, str]], bytearray] = {}  # an import may give one id to several pairs
         self.rated = 0
         self.repeated = False  # whether some scenario has several rated outcomes
         for value in values:
@@ -95,12 +95,9 @@ class Tally:
         self.rated += 1
         code = _code(verdict, outcome.strength) + _CODES * _SHOWN[shown_first]
         self._codes[pair][code] += 1
-        known = self._scenarios.get(outcome.scenario_id)
-        if known is None or known[0] != pair:  # an import may give one id to several pairs
-            key = outcome.scenario_id if known is None else f"{outcome.scenario_id}\n{pair[0]}\n{pair[1]}"
-            known = self._scenarios.setdefault(key, (pair, bytearray()))
-        known[1].append(code)
-        self.repeated = self.repeated or len(known[1]) > 1
+        codes = self._scenarios.setdefault((outcome.scenario_id, pair), bytearray())
+        codes.append(code)
+        self.repeated = self.repeated or len(codes) > 1
 
     def pairs(self) -> tuple[PairCount, ...]:
         """What the episodes of each pair came to, in alphabetical order."""
@@ -145,19 +142,16 @@ class Tally:
     def clusters(self) -> Clusters:
         """The scenarios by what became of them."""
         patterns: Counter[tuple[int, ...]] = Counter()
-        for (value_a, value_b), codes in self._scenarios.values():
+        for (_, (value_a, value_b)), codes in self._scenarios.items():
             levels = [_LEVELS[code % _CODES] for code in codes]
             wins_i, wins_j = sum(level > 0 for level in levels), sum(level < 0 for level in levels)
             patterns[self._index[value_a], self._index[value_b], wins_i, wins_j, len(levels) - wins_i - wins_j] += 1
         rows = np.array([(*pattern, number) for pattern, number in sorted(patterns.items())], dtype=np.int64)
         return Clusters(*rows.reshape(-1, 6).T)
 
-    def scenarios(self) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-        """By scenario: indices of its two values and the levels of its outcomes, as in Cells."""
-        return {
-            key: (self._index[pair[0]], self._index[pair[1]], tuple(_LEVELS[code % _CODES] for code in codes))
-            for key, (pair, codes) in self._scenarios.items()
-        }
+    def scenarios(self) -> dict[tuple[str, tuple[str, str]], tuple[int, ...]]:
+        """By scenario and pair of values, in alphabetical order: the levels of its outcomes, as in Cells."""
+        return {key: tuple(_LEVELS[code % _CODES] for code in codes) for key, codes in self._scenarios.items()}
 
     def cells(self, intraclass: float = 0.0, only: Callable[[str], bool] | None = None) -> Cells:
         """The rated outcomes, of all scenarios or `only` some.
@@ -168,7 +162,7 @@ class Tally:
         counts: dict[tuple[str, str], Sequence[float]] = dict(self._codes)
         if only is not None or (intraclass > 0 and self.repeated):
             weighted = {pair: [0.0] * len(codes) for pair, codes in self._codes.items()}
-            for scenario, (pair, codes) in self._scenarios.items():
+            for (scenario, pair), codes in self._scenarios.items():
                 if only is None or only(scenario):
                     weight = 1 / (1 + (len(codes) - 1) * intraclass)
                     for code in codes:

@@ -105,7 +105,8 @@ MIGRATIONS: dict[str, str] = {
     "0004_schedule": """
         ALTER TABLE episodes ADD COLUMN policy TEXT;  -- uniform or thompson; NULL where it was imported
         ALTER TABLE episodes ADD COLUMN reason TEXT;  -- why the policy chose it, in one word; docs/run-file.md lists them
-        ALTER TABLE groups ADD COLUMN settled INTEGER;  -- number of outcomes at which the sweep stopped playing it; else NULL
+        -- JSON: how many outcomes there were when the sweep stopped playing the group, and the rule that held; else NULL
+        ALTER TABLE groups ADD COLUMN settled TEXT;
     """,
 }
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,8 @@ import aiosqlite
 
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
-from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
+from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.rating import StopRule
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
@@ -29,6 +30,18 @@ class Session:
     started_at: str
     ended_at: str | None
     state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedGroup:
+    """What a judge made of the episodes of a group in both orders of the two actions.
+
+    judge: as the outcomes name it.
+    """
+
+    group: Group
+    judge: str | None
+    looks: PairedLooks
 
 
 class RunReader:
@@ -106,10 +119,38 @@ class RunReader:
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
         return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
 
-    async def settled(self) -> Mapping[Group, int]:
-        """The groups that the sweep stopped playing because their ranking was settled, and at how many outcomes."""
+    async def judged_groups(self) -> list[JudgedGroup]:
+        """One for each group and judge, from the first look at each episode that named an action in both orders.
+
+        Only the first: a later one is there because the first disagreed, and the last is what agreed. Episodes that ended
+        unresolved have a part in it, too.
+        """
+        # With min(), SQLite takes the other columns from the row that has it.
+        query = """SELECT g.target, g.mode, g.steering, e.judge,
+                   total(choice = other_choice AND choice = 'a'), total(choice = other_choice AND choice = 'b'),
+                   total(choice != other_choice AND choice = first), total(choice != other_choice AND choice != first)
+                   FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
+                       SELECT x.episode_seq, min(x.number), x.choice, x.shown_first AS first, y.choice AS other_choice
+                       FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
+                       WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
+                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge
+                   ORDER BY g.target, g.mode, g.steering, e.judge"""
+        return [
+            JudgedGroup(Group(target, Mode(mode), steering), judge, PairedLooks(*map(int, counts)))
+            for target, mode, steering, judge, *counts in await self._rows(query)
+        ]
+
+    async def settled(self, rule: StopRule) -> Mapping[Group, int]:
+        """The groups that the sweep stopped playing because their ranking was settled by this rule, and at how many outcomes."""
         query = "SELECT target, mode, steering, settled FROM groups WHERE settled IS NOT NULL"
-        return {Group(target, Mode(mode), steering): rated for target, mode, steering, rated in await self._rows(query)}
+        stopped = {}
+        for target, mode, steering, told in await self._rows(query):
+            held = json.loads(told)
+            rated = held.pop("outcomes")
+            if held == asdict(rule):
+                stopped[Group(target, Mode(mode), steering)] = rated
+        return stopped
 
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""

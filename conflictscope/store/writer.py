@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -17,6 +17,7 @@ import aiosqlite
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Verdict, fold_position
 from conflictscope.ports import BatchedCall, CallEnd, CallSent, CallState, EpisodeRecord, OutputMode, SentBatch
+from conflictscope.rating import StopRule
 from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
 from conflictscope.store.migrations import migrate
@@ -73,6 +74,7 @@ class _BatchEnded:
 class _Settled:
     group: Group
     rated: int
+    rule: StopRule
 
 
 _Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | _Settled | EpisodeRecord
@@ -275,9 +277,9 @@ class RunWriter:
         await self._room.wait()
         self._put(record)
 
-    def record_settled(self, group: Group, rated: int) -> None:
+    def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
         """Queue that a group is settled; its outcomes were queued before."""
-        self._put(_Settled(group, rated))
+        self._put(_Settled(group, rated, rule))
 
     async def finished(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` whose episodes are committed."""
@@ -377,7 +379,7 @@ class RunWriter:
         new_groups: list[Group] = []
         batches: list[_BatchSent] = []
         batch_ends: list[tuple[str, str]] = []
-        settled: list[tuple[int, int]] = []
+        settled: list[tuple[str, int]] = []
         awaited: list[asyncio.Future[None]] = []
         for item in group:
             match item:
@@ -409,8 +411,8 @@ class RunWriter:
                     batches.append(item)
                 case _BatchEnded(batch):
                     batch_ends.append((moment, batch))
-                case _Settled(whose, rated):
-                    settled.append((rated, self._groups[whose]))
+                case _Settled(whose, rated, rule):
+                    settled.append((json.dumps({"outcomes": rated, **asdict(rule)}), self._groups[whose]))
         await self._connection.execute("BEGIN IMMEDIATE")
         statements = (
             (

@@ -80,7 +80,7 @@ def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
 
 def _headline(progress: Progress) -> str:
     planned = f"/{progress.planned:,} ({progress.done / max(1, progress.planned):.0%})" if progress.planned else ""
-    left = f", {duration(progress.remaining_s)} left" if progress.remaining_s is not None else ""
+    left = f", {words} left" if (words := _left(progress)) else ""
     total = progress.total
     unpriced = f" + {total.unpriced:,} unpriced calls" if total.unpriced else ""
     limit = f" of ${progress.limit_usd:,.2f}" if progress.limit_usd is not None else ""
@@ -88,6 +88,13 @@ def _headline(progress: Progress) -> str:
         f"{progress.done:,}{planned} episodes  {progress.rate_per_s:,.1f}/s  {duration(progress.elapsed_s)}{left}  "
         f"{total.calls:,} calls  ${total.spent_usd:,.4f}{limit}{unpriced}"
     )
+
+
+def _left(progress: Progress) -> str | None:
+    """The time that the run has left, in words."""
+    if progress.remaining_s is None:
+        return None
+    return ("at most " if progress.ends_early else "") + duration(progress.remaining_s)
 
 
 def _verdicts(progress: Progress) -> str:
@@ -148,16 +155,39 @@ def print_rankings(
             same = list(truth) == ranking.order
             mark = "equals the ranking" if same else "DIFFERS from the ranking"
             console.print(plain(f"  planted truth: {' > '.join(truth)}  ({mark})", _STYLES[same]))
+        if ranking.uncorrected is not None:
+            console.print(_indented(f"uncorrected: {_in_one_line(ranking.uncorrected)}", "dim"))
+        for text in _about(ranking):
+            console.print(_indented(text, "dim"))
         for pair in ranking.pairs[:_MOST_PAIRS]:
             console.print(plain(_pair_line(pair), "dim"))
         if len(ranking.pairs) > _MOST_PAIRS:
             console.print(plain(f"  ... and {len(ranking.pairs) - _MOST_PAIRS:,} more pairs: see --json", "dim"))
         for note in ranking.notes():
-            console.print(plain(f"  note: {note}", "yellow"))
+            console.print(_indented(f"note: {note}", "yellow"))
         console.print()
 
 
 _MOST_PAIRS = 12
+_PASSED = {True: "passed", False: "FAILED", None: "not made"}
+
+
+def _about(ranking: Ranking) -> list[str]:
+    """What was fitted, and how well it fits."""
+    lines = [f"practically equal: {' = '.join(group)}" for group in ranking.tie_groups]
+    lines += [f"model: {ranking.model}"] if ranking.model else []
+    lines += [f"judge: {ranking.judge_error.says}"] if ranking.judge_error else []
+    if ranking.checks:
+        lines.append(f"checks: {', '.join(f'{check.name} {_PASSED[check.passed]}' for check in ranking.checks)}")
+    return lines
+
+
+def _indented(text: str, style: str) -> Padding:
+    return Padding(plain(text, style), (0, 0, 0, 2))
+
+
+def _in_one_line(ranking: Ranking) -> str:
+    return " > ".join(f"{value} {rating.mu:+.2f}" for value, rating in ranking.ratings.items())
 
 
 def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> RenderableType:
@@ -177,13 +207,18 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
         table.add_column(style="dim", no_wrap=True)
     if bars:
         table.add_column(no_wrap=True)
-    low = min((rating.low for rating in ranking.ratings.values()), default=0.0)
-    high = max((rating.high for rating in ranking.ratings.values()), default=1.0)
     ranks = ranking.ranks
+    ranked = [rating for value, rating in ranking.ratings.items() if ranks[value] is not None]
+    low = min((rating.low for rating in ranked), default=0.0)
+    high = max((rating.high for rating in ranked), default=1.0)
+    span = max(high - low, 1e-9)
     for value, rating in ranking.ratings.items():
-        rank = "-" if ranks[value] is None else f"{ranks[value]}."
+        if ranks[value] is None:
+            table.add_row("-", plain(value), "", *["never compared"] * intervals)
+            continue
+        rank = f"{ranks[value]}."
         interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
-        bar = [_bar(*((at - low) / (high - low) for at in (rating.low, rating.mu, rating.high)))] if bars else []
+        bar = [_bar(*((at - low) / span for at in (rating.low, rating.mu, rating.high)))] if bars else []
         table.add_row(rank, plain(value), f"{rating.mu:+.2f}", *interval, *bar)
     return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
@@ -219,8 +254,9 @@ def print_library(console: Console, counts: Mapping[str, Any]) -> None:
 # -- status ------------------------------------------------------------------------------------------------------------
 
 
-def print_status(console: Console, progress: Progress) -> None:
-    """Where a run stands."""
+def print_status(console: Console, snapshot: Snapshot) -> None:
+    """Where a run stands, and its rankings."""
+    progress = snapshot.progress
     total = progress.total
     table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
     rows = [
@@ -239,14 +275,30 @@ def print_status(console: Console, progress: Progress) -> None:
         ("time", duration(progress.elapsed_s)),
         ("rate", f"{progress.rate_per_s:,.1f} episodes per second"),
     ]
-    if progress.remaining_s is not None:
-        rows.append(("left", duration(progress.remaining_s)))
+    if left := _left(progress):
+        rows.append(("left", left))
     for key, value in rows:
         table.add_row(plain(key, "bold"), plain(value))
     console.print(table)
     if len(progress.usage) > 1:
         console.print()
         console.print(_usage_table(progress))
+    if snapshot.rankings:
+        console.print()
+        console.print(_convergence_table(snapshot))
+
+
+def _convergence_table(snapshot: Snapshot) -> Table:
+    """How far each ranking is from being settled."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    table.add_column("ranking of", no_wrap=True, overflow="ellipsis")
+    table.add_column("outcomes", justify="right", no_wrap=True, min_width=8)
+    table.add_column("state")
+    for ranking in snapshot.rankings:
+        stopped = snapshot.stopped.get(ranking.group)
+        state = ranking.convergence.words() if stopped is None else f"settled at {stopped:,} outcomes, takes no more"
+        table.add_row(plain(str(ranking.group)), f"{ranking.outcomes:,}", plain(state, _STYLES[ranking.converged]))
+    return table
 
 
 def _calls(progress: Progress) -> str:
@@ -272,7 +324,7 @@ def _spent(progress: Progress) -> str:
     if progress.reserved_usd:
         text += f", ${progress.reserved_usd:,.4f} reserved"
     if progress.forecast_usd:
-        text += f", about ${progress.forecast_usd:,.4f} for the rest"
+        text += f", {'at most' if progress.ends_early else 'about'} ${progress.forecast_usd:,.4f} for the rest"
     return text
 
 

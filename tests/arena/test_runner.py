@@ -11,6 +11,7 @@ from conflictscope.arena import runner as runner_module
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Judgement, Mode, Verdict
 from conflictscope.ports import EpisodeRecord, Turn
+from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.scenario import Scenario
 
 GROUP = Group("alpha", Mode.OPEN_ENDED)
@@ -37,7 +38,7 @@ class Memory:
     async def finished(self, keys: Iterable[str]) -> set[str]:
         return set(keys) & self.records.keys()
 
-    def record_settled(self, group: Group, rated: int) -> None:
+    def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
         raise AssertionError("nothing is settled here")
 
 
@@ -85,7 +86,7 @@ def cast(user: Scripted, target: Scripted) -> dict[Group, Cast]:
 
 
 def scheduler(plan: Plan, sink: Memory) -> UniformScheduler:
-    return UniformScheduler(plan, sink, Settling({}, sink), {})
+    return UniformScheduler(plan, sink, Settling({}, DEFAULT_RULE, sink), {})
 
 
 def uniform(sink: Memory, episodes: int, repeats: int = 1) -> UniformScheduler:

@@ -39,13 +39,13 @@ def covered(post: Posterior, truth: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_means_and_covariances_are_those_of_choix(seed: int) -> None:
-    """choix does expectation propagation outcome by outcome; on counts it is the same, to 1e-6."""
+    """choix does expectation propagation outcome by outcome; on counts it is the same, as far as choix goes (1e-5)."""
     _, wins, _ = simulated(seed, 5, 120)
     data = [(a, b) for a in range(5) for b in range(5) for _ in range(int(wins[a, b]))]
     mean, cov = choix.ep_pairwise(5, data, alpha=2.0, model="probit")
     post = fit_posterior(wins)
-    assert post.mu == pytest.approx(mean, abs=1e-6)
-    assert post.cov == pytest.approx(cov, abs=1e-6)
+    assert post.mu == pytest.approx(mean, abs=1e-5)
+    assert post.cov == pytest.approx(cov, abs=1e-5)
 
 
 @pytest.mark.parametrize(("wins", "ties"), [((3, 0), 0), ((4, 2), 0), ((5, 1), 3), ((40, 22), 11)])

@@ -84,7 +84,7 @@ def test_unknown_prices_are_told_not_counted_as_free() -> None:
     on = console(160)
     used = {ALPHA: replace(USED, unpriced=7)}
     on.print(screen(snapshot(usage=used), 24, 160))
-    print_status(on, progress(usage=used))
+    print_status(on, snapshot(usage=used))
     assert "+ 7 unpriced calls" in shown(on)
     assert "7 calls of unknown price" in shown(on)
 
@@ -140,7 +140,7 @@ def test_no_outcome_is_told_in_words() -> None:
 def test_status_counts_states_and_kinds_of_failure() -> None:
     """Every state that occurs, and what the failed ones failed by."""
     on = console()
-    print_status(on, progress(failures={"timeout": 3, "http_500": 2}))
+    print_status(on, snapshot(failures={"timeout": 3, "http_500": 2}))
     text = " ".join(shown(on).split())
     for part in (
         "episodes 325 of 1,000",
@@ -156,7 +156,7 @@ def test_status_tells_what_became_of_calls_and_dollars() -> None:
     """Answered, failed, abandoned and in flight; spent, at risk, reserved and forecast; by role, target and lane."""
     on = console(200)
     used = {ALPHA: replace(USED, at_risk_usd=0.5), JUDGE: Usage(calls=234, cost_usd=1.0)}
-    print_status(on, progress(usage=used, limit_usd=10.0, verdicts={Verdict.A: 250}))
+    print_status(on, snapshot(usage=used, limit_usd=10.0, verdicts={Verdict.A: 250}))
     text = " ".join(shown(on).split())
     for part in (
         "calls 1,227 answered, 5 failed, 2 abandoned, 3 in flight",

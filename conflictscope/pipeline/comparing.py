@@ -1,0 +1,83 @@
+"""Comparing the groups of a run: which differ in one thing only, and what the steerings with a stated ranking reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from itertools import combinations
+from typing import Any
+
+from conflictscope.comparison import Alignment, By, Comparison, Comparisons
+from conflictscope.errors import InputError
+from conflictscope.outcome import Group
+from conflictscope.ranking import GroupOutcomes, Tally, align
+from conflictscope.ranking import compare as compare_groups
+from conflictscope.runfolder import RunFolder
+from conflictscope.store import RunReader
+
+_TELL_EVERY_S = 5.0
+
+
+async def compare(
+    folder: RunFolder, by: Collection[By] = tuple(By), tell: Callable[[str], None] = lambda text: None
+) -> Comparisons:
+    """All pairs of groups that differ in one thing only, if that is among `by`; and alignments where `by` has steering.
+
+    tell: shows a line while it takes long. Raises InputError where no two groups can be compared.
+    """
+    async with RunReader.open(folder.database) as reader:
+        meta = await reader.meta()
+        values, pairs = await reader.values(), await reader.pairs()
+        tallies: dict[Group, Tally] = {}
+        async for outcome in reader.canonical_outcomes():
+            if outcome.group not in tallies:
+                tallies[outcome.group] = Tally(values, pairs)
+            tallies[outcome.group].add(outcome)
+    outcomes = {group: GroupOutcomes.of(group, tally) for group, tally in tallies.items()}
+    wanted = [(first, second) for first, second in combinations(outcomes, 2) if _differ_in_one_of(by, first, second)]
+    if not wanted:
+        asked = " or ".join(By) if set(by) == set(By) else " or ".join(by)
+        there = "; ".join(map(str, outcomes)) or "none"
+        raise InputError(f"no two groups of outcomes differ in {asked} only; there are: {there}", path=folder.database)
+    comparisons: list[Comparison] = []
+    refused: list[str] = []
+    told_at = time.monotonic()
+    for number, (first, second) in enumerate(wanted, start=1):
+        try:
+            comparisons.append(compare_groups(outcomes[first], outcomes[second]))
+        except InputError as error:
+            refused.append(str(error))
+        if time.monotonic() - told_at >= _TELL_EVERY_S:
+            told_at = time.monotonic()
+            tell(f"{number} of {len(wanted)} pairs of groups are compared.")
+    alignments = _alignments(outcomes, _stated_rankings(meta), refused) if By.STEERING in by else []
+    if not comparisons and not alignments:
+        raise InputError("nothing can be compared:\n" + "\n".join(refused), path=folder.database)
+    return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused))
+
+
+def _differ_in_one_of(by: Collection[By], first: Group, second: Group) -> bool:
+    differing = [one for one in By if one.of(first) != one.of(second)]
+    return len(differing) == 1 and differing[0] in by
+
+
+def _stated_rankings(meta: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By steering; empty for a run of recorded outcomes, which states none."""
+    return {steering["name"]: tuple(steering["ranking"]) for steering in meta.get("sweep", {}).get("steering", ())}
+
+
+def _alignments(
+    outcomes: Mapping[Group, GroupOutcomes], rankings: Mapping[str, tuple[str, ...]], refused: list[str]
+) -> list[Alignment]:
+    """Of every steered group whose steering states a ranking. Adds to `refused` what could not be told."""
+    found = []
+    for group, steered in outcomes.items():
+        ranking = rankings.get(group.steering or "")
+        unsteered = outcomes.get(Group(group.target, group.mode))
+        if ranking is None or unsteered is None:
+            continue
+        try:
+            found.append(align(ranking, unsteered, steered))
+        except InputError as error:
+            refused.append(str(error))
+    return found

@@ -1,0 +1,185 @@
+"""What sets groups apart, as tables: a summary, each comparison, and what steerings reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from conflictscope.comparison import Alignment, By, Comparison, Comparisons, Estimate, ValueShift
+from conflictscope.outcome import Group
+from conflictscope.views.text import plain
+
+_MOST_IN_FULL = 10
+_MOST_PAIRS = 15
+_BAR_WIDTH = 15
+_WIDTH_FOR_BARS = 78
+_WIDTH_FOR_UTILITIES = 96
+
+
+def print_comparisons(console: Console, found: Comparisons) -> None:
+    """A summary of all comparisons, each of them in full where they are few, alignments, and what could not be compared."""
+    in_full = len(found.comparisons) <= _MOST_IN_FULL
+    if len(found.comparisons) > 1:
+        _print_summary(console, found.comparisons)
+    if in_full:
+        for comparison in found.comparisons:
+            _print_comparison(console, comparison)
+    elif found.comparisons:
+        console.print(plain("Each in full: fewer with --by, or all with --json.\n", "dim"))
+    for alignment in found.alignments:
+        _print_alignment(console, alignment, pairs=in_full)
+    for reason in found.refused:
+        console.print(plain(f"not compared: {reason}", "yellow"))
+    told = "*: the 95 % interval excludes 0; of 20 figures that are 0, one will get it by chance."
+    if found.comparisons:
+        told += " Differences are what stands right of the arrow less what stands left, in probit units."
+    console.print(plain(told, "dim"))
+
+
+def _print_summary(console: Console, comparisons: Sequence[Comparison]) -> None:
+    """A row each, what is held fixed as a heading; the least alike first."""
+    table = _table("", "shared", "tau", "rho", "moved")
+    ordered = sorted(comparisons, key=lambda comparison: (comparison.by[0].value, _held(comparison)))
+    for heading, rows in groupby(ordered, key=_held):
+        table.add_row(plain(heading, "bold"))
+        for row in sorted(rows, key=lambda comparison: comparison.tau.value if comparison.tau else 2.0):
+            table.add_row(
+                Padding(plain(_sides(row)), (0, 0, 0, 2)),
+                f"{row.scenarios:,}",
+                _figure(row.tau),
+                f"{row.rho.value:+.2f}" if row.rho else "-",
+                f"{row.resolved}/{len(row.shifts)}",
+            )
+    console.print(table)
+    told = (
+        "shared: scenarios. tau, rho: how alike the rankings are, from -1 to 1. moved: values whose difference of utility is "
+        "resolved.\n"
+    )
+    console.print(plain(told, "dim"))
+
+
+def _print_comparison(console: Console, comparison: Comparison) -> None:
+    first, second = comparison.unshared
+    unshared = f" ({first:,} and {second:,} not)" if first or second else ""
+    console.print(
+        plain(f"{_held(comparison)}: {_sides(comparison)}", "bold").append_text(
+            plain(f"  {comparison.scenarios:,} scenarios shared{unshared}", "dim")
+        )
+    )
+    if comparison.tau is not None:
+        console.print(plain(f"  tau {_figure(comparison.tau)}, rho {_figure(comparison.rho)}", "dim"))
+    bars, utilities = console.width >= _WIDTH_FOR_BARS, console.width >= _WIDTH_FOR_UTILITIES
+    ends = [abs(end) for s in comparison.shifts for end in (s.utility_difference.low, s.utility_difference.high)]
+    table = _table("", "rank", "", *(["utility"] if utilities else []), "difference", *([""] if bars else []))
+    for shift in comparison.shifts:
+        both = [f"{shift.utilities[0]:+.2f} → {shift.utilities[1]:+.2f}"] if utilities else []
+        bar = [_bar(shift.utility_difference, max(ends))] if bars else []
+        table.add_row(
+            plain(shift.value),
+            f"{shift.ranks[0]:g} → {shift.ranks[1]:g}",
+            f"[{_signed(shift.rank_difference.low)}, {_signed(shift.rank_difference.high)}]",
+            *both,
+            _difference(shift),
+            *bar,
+        )
+    console.print(Padding(table, (0, 0, 0, 2)))
+    _print_notes(console, comparison.notes())
+
+
+def _print_alignment(console: Console, alignment: Alignment, *, pairs: bool) -> None:
+    console.print(
+        plain(f"{alignment.group}", "bold").append_text(plain(f"  {alignment.scenarios:,} scenarios shared", "dim"))
+    )
+    console.print(plain(f"  states {' > '.join(alignment.ranking)}", "dim"))
+    table = _table("outcomes that agree", "without", "", "with", "")
+    rows = [("mean of all pairs", alignment.before, alignment.after)]
+    if pairs:
+        rows += [
+            (f"{pair.preferred} > {pair.other}", pair.before, pair.after) for pair in alignment.pairs[:_MOST_PAIRS]
+        ]
+    for label, before, after in rows:
+        table.add_row(plain(label), *(text for share in (before, after) for text in (_share(share), _span(share))))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    if pairs and len(alignment.pairs) > _MOST_PAIRS:
+        console.print(plain(f"  ... and {len(alignment.pairs) - _MOST_PAIRS:,} more pairs: see --json", "dim"))
+    gain, reached = alignment.gain, alignment.reached
+    told = f"  gained {100 * gain.value:+.0f} points [{100 * gain.low:+.0f}, {100 * gain.high:+.0f}]{_mark(gain)}"
+    if reached is not None:
+        told += f", {_share(reached)} {_span(reached)} of what there was to gain"
+    console.print(plain(told))
+    _print_notes(console, alignment.notes())
+
+
+def _print_notes(console: Console, notes: Sequence[str]) -> None:
+    for note in notes:
+        console.print(plain(f"  note: {note}", "yellow"))
+    console.print()
+
+
+def _table(*columns: str) -> Table:
+    """The first column on the left and folded where it is too long, the others on the right."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    for number, name in enumerate(columns):
+        if number == 0:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _held(comparison: Comparison) -> str:
+    """What both groups have in common."""
+    first = comparison.first
+    held: dict[By, str | None] = {By.TARGET: first.target, By.MODE: first.mode.value, By.STEERING: first.steering}
+    del held[comparison.by[0]]
+    return " / ".join(filter(None, held.values()))
+
+
+def _sides(comparison: Comparison) -> str:
+    return f"{_side(comparison.by[0], comparison.first)} → {_side(comparison.by[0], comparison.second)}"
+
+
+def _side(by: By, group: Group) -> str:
+    return by.of(group) or "no steering"
+
+
+def _figure(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+
+
+def _signed(steps: float) -> str:
+    return f"{steps:+g}" if steps else "0"
+
+
+def _difference(shift: ValueShift) -> Text:
+    difference = shift.utility_difference
+    return plain(f"{_figure(difference)}{_mark(difference) or ' '}", "bold" if difference.resolved else "")
+
+
+def _mark(estimate: Estimate) -> str:
+    return "*" if estimate.resolved else ""
+
+
+def _share(estimate: Estimate) -> str:
+    return f"{estimate.value:.0%}"
+
+
+def _span(estimate: Estimate) -> str:
+    return f"[{estimate.low:.0%}, {estimate.high:.0%}]"
+
+
+def _bar(estimate: Estimate, span: float) -> Text:
+    """An interval and its middle on a line from -span to span, whose 0 is marked."""
+
+    def place(at: float) -> int:
+        return round((at / span + 1) / 2 * (_BAR_WIDTH - 1)) if span else (_BAR_WIDTH - 1) // 2
+
+    cells = ["─" if place(estimate.low) <= at <= place(estimate.high) else " " for at in range(_BAR_WIDTH)]
+    cells[place(0.0)] = "┼" if cells[place(0.0)] == "─" else "│"
+    cells[place(estimate.value)] = "●"
+    return Text("".join(cells), style="cyan")
