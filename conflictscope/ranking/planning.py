@@ -24,7 +24,7 @@ from conflictscope.ranking.stopping import doubts
 from conflictscope.rating import DEFAULT_RULE, FloatArray, IntArray, StopRule
 
 DIFFERENCES = (0.1, 0.2, 0.3, 0.5, 1.0)
-_GROWTH = 1.12  # from one look at the worlds to the next
+_GROWTH = 1.08  # from one look at the worlds to the next
 _LOOKS_WITHIN_PLAN = 8
 _LEAST_MARGIN = 1e-3
 _MOST_PER_PAIR = 5_000  # beyond that, nobody looks how many episodes it takes
@@ -201,8 +201,8 @@ def _within(resolved_at: IntArray, share: float, searched: int) -> int | None:
 class _Play:
     """All worlds at once, in growing steps.
 
-    played: (R, P) episodes. mu, cov: (R, K), (R, K, K) of the latest fit. resolved_at: (R,) episodes at the first look at which
-    the stopping rule held; 0 while it has not.
+    played: (R, P) episodes. mu, cov: (R, K), (R, K, K) of the latest fit. resolved_at: (R,) episodes when the stopping rule
+    began to hold, the middle between the first look at which it did and the one before; 0 while it has not.
     """
 
     def __init__(self, design: Design, worlds: Worlds, rule: StopRule, rng: np.random.Generator) -> None:
@@ -220,6 +220,7 @@ class _Play:
 
     def look(self, episodes: int) -> Moment:
         """Play up to so many episodes in each world, and fit."""
+        before = int(self.played[0].sum())
         to_play = self._next(episodes) - self.played
         self._ended += self._rng.multinomial(to_play, self._shares)
         self.played += to_play
@@ -227,7 +228,7 @@ class _Play:
         _, doubt = doubts(self.mu, self.cov, self._rule.delta, self._component)
         rated = self._ended[:, :, :3].sum(axis=2)
         settled = (doubt.sum(axis=1) <= self._rule.alpha) & (rated.min(axis=1) >= self._rule.least_per_pair)
-        self.resolved_at[settled & (self.resolved_at == 0)] = episodes
+        self.resolved_at[settled & (self.resolved_at == 0)] = round(math.sqrt((before or episodes) * episodes))
         signs = self._signs(self.mu) * self._signs(self._truth)
         largest = np.flatnonzero(self._component == 0)
         top = self.mu[:, largest].argmax(axis=1) == self._truth[:, largest].argmax(axis=1)
@@ -266,7 +267,7 @@ class _Play:
     def _fitted_margin(self) -> FloatArray:
         """(R,): where, by the utilities of the look before, as many outcomes are ties as were seen.
 
-        One step of Newton's method from the margin before is enough, for there is a look after every eighth more outcomes.
+        One step of Newton's method from the margin before is enough, for there is a look after every 8 % more episodes.
         """
         d = self.mu[:, self._design.i] - self.mu[:, self._design.j]
         rated, seen = self._ended[:, :, :3].sum(axis=2), self._ended[:, :, 2].sum(axis=1)
