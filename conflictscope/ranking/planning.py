@@ -28,6 +28,7 @@ _GROWTH = 1.08  # from one look at the worlds to the next
 _LOOKS_WITHIN_PLAN = 8
 _LEAST_MARGIN = 1e-3
 _MOST_PER_PAIR = 5_000  # beyond that, nobody looks how many episodes it takes
+_MOST_OUTCOMES = 1_000_000_000
 _SURE = 0.95
 _POWER = 0.8
 _ABOUT = 0.15  # differences within this share of one another are about the same
@@ -330,11 +331,12 @@ def _differences(worlds: Worlds, component: IntArray, unsure: FloatArray) -> tup
     return tuple(found)
 
 
-def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int]:
+def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int | None]:
     """The share of decisive outcomes that the greater of two values wins, and how many outcomes of this pair alone it takes.
 
     difference: of their utilities, > 0. They are as many as a one-sided test of an even share at 5 % takes to have a power
-    of 80 % (Fleiss, Levin and Paik 2003, section 2.4), ties and what is no evidence counted with them.
+    of 80 % (Fleiss, Levin and Paik 2003, section 2.4), ties and what is no evidence counted with them; None where a billion
+    would not do.
     """
     pair = Worlds(
         np.array([[difference, 0.0]]), worlds.margin, worlds.judge_error, worlds.left_out, "", exchangeable=False
@@ -343,4 +345,5 @@ def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int]:
     share = wins / (wins + losses)
     standard = ndtri(_SURE) * 0.5 + ndtri(_POWER) * math.sqrt(share * (1 - share))
     decisive = (standard / (share - 0.5)) ** 2
-    return float(share), math.ceil(decisive / (wins + losses))
+    outcomes = decisive / (wins + losses)
+    return float(share), math.ceil(outcomes) if outcomes <= _MOST_OUTCOMES else None

@@ -179,8 +179,9 @@ def _print_differences(console: Console, rankings: Sequence[RankingForecast]) ->
     for name in ("difference", "wins", "outcomes, if of this pair alone", "sure at the end of the plan"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rankings[0].differences:
+        outcomes = "> 1 billion" if row.outcomes is None else f"{row.outcomes:,}"
         sure = "" if row.separated is None else f"{row.separated:.0%}"
-        table.add_row(f"{row.difference:g}", f"{row.win_share:.0%}", f"{row.outcomes:,}", sure)
+        table.add_row(f"{row.difference:g}", f"{row.win_share:.0%}", outcomes, sure)
     console.print()
     console.print(plain("What it takes to tell two values apart", "bold"))
     _indented(console, table)

@@ -133,6 +133,7 @@ def test_outcomes_needed_give_the_exact_test_its_power(difference: float, judge_
     """With that many outcomes an exact binomial test of an even share at 5 % finds the greater one in about 80 % of cases."""
     of = design(all_pairs(2, 1))
     share, outcomes = outcomes_needed(assumed(of, 1, judge_error=judge_error), difference)
+    assert outcomes is not None
     beyond = binom.isf(0.05, outcomes, 0.5)
     power = binom.sf(beyond - 1, outcomes, share)
     assert power == pytest.approx(0.8, abs=0.04)
@@ -145,8 +146,11 @@ def test_errors_and_episodes_that_are_no_evidence_cost_outcomes() -> None:
     share, outcomes = outcomes_needed(plain, 0.2)
     erring = outcomes_needed(assumed(of, 1, judge_error=0.1), 0.2)
     assert erring[0] - 0.5 == pytest.approx(0.8 * (share - 0.5))
+    assert outcomes is not None
+    assert erring[1] is not None
     assert erring[1] > 1.5 * outcomes
     assert outcomes_needed(replace(plain, left_out=0.5), 0.2)[1] == pytest.approx(2 * outcomes, abs=2)
+    assert outcomes_needed(replace(plain, judge_error=0.49999), 0.001)[1] is None
 
 
 def test_more_spread_and_fewer_errors_resolve_sooner() -> None:
@@ -282,10 +286,10 @@ def test_chances_are_chances(
         ({"spread": 0}, "--spread must be > 0 and <= 10, got 0"),
         ({"spread": math.nan}, "--spread must be > 0 and <= 10, got nan"),
         ({"spread": math.inf}, "--spread must be > 0 and <= 10, got inf"),
-        ({"judge_error": 0.5}, "--judge-error must be >= 0 and < 0.5, got 0.5"),
-        ({"judge_error": -0.1}, "--judge-error must be >= 0 and < 0.5, got -0.1"),
-        ({"ties": 1}, "--ties must be >= 0 and < 1, got 1"),
-        ({"ties": math.nan}, "--ties must be >= 0 and < 1, got nan"),
+        ({"judge_error": 0.5}, "--judge-error must be >= 0 and <= 0.49, got 0.5"),
+        ({"judge_error": -0.1}, "--judge-error must be >= 0 and <= 0.49, got -0.1"),
+        ({"ties": 1}, "--ties must be >= 0 and <= 0.99, got 1"),
+        ({"ties": math.nan}, "--ties must be >= 0 and <= 0.99, got nan"),
     ],
 )
 def test_assumptions_have_bounds(assumptions: dict[str, float], message: str) -> None:
