@@ -32,7 +32,7 @@ _RULE_EVERY = 5
 def rows(scale: float = 1.0) -> Iterator[Row]:
     """scale: multiplies the number of worlds."""
     yield _false_stops(round(300 * scale))
-    scenarios = _library()
+    scenarios = library()
     for in_flight, least in ((100, 0.40), (1000, 0.30)):
         yield asyncio.run(_saving(round(30 * scale), in_flight, least, scenarios))
     yield from asyncio.run(_coverage(round(60 * scale), scenarios))
@@ -97,7 +97,8 @@ class _Nowhere:
     def record_settled(self, group: Group, rated: int, rule: StopRule) -> None: ...
 
 
-def _library() -> list[Scenario]:
+def library() -> list[Scenario]:
+    """Two thousand scenarios of each pair."""
     return [
         Scenario.model_construct(
             id=f"{NAMES[i]}-{NAMES[j]}-{n}",
@@ -113,7 +114,7 @@ def _library() -> list[Scenario]:
 
 
 @dataclass
-class _Simulated:
+class Simulated:
     """A sweep over one world by one policy, in virtual time."""
 
     truth: FloatArray
@@ -162,7 +163,7 @@ async def _saving(worlds: int, in_flight: int, least: float, scenarios: list[Sce
     for number in range(worlds):
         truth = rng.normal(0, SPREAD, SIZE)
         for policy, counts in taken.items():
-            counts.append(await _Simulated(truth, policy, in_flight, scenarios, number).play(None))
+            counts.append(await Simulated(truth, policy, in_flight, scenarios, number).play(None))
     uniform, thompson = np.array(taken["uniform"]), np.array(taken["thompson"])
     saved = 1 - thompson.sum() / uniform.sum()
     capped = int(np.sum(uniform >= _MOST)), int(np.sum(thompson >= _MOST))
@@ -180,7 +181,7 @@ async def _coverage(worlds: int, scenarios: list[Scenario]) -> Iterator[Row]:
     covered: dict[int, list[float]] = {200: [], 1000: [], 5000: []}
     for number in range(worlds):
         truth = rng.normal(0, SPREAD, SIZE)
-        sweep = _Simulated(truth, "thompson", 100, scenarios, number)
+        sweep = Simulated(truth, "thompson", 100, scenarios, number)
         for outcomes, shares in covered.items():
             await sweep.play(outcomes)
             shares.append(coverage(fit_posterior(sweep.beliefs.tally.wins()), truth))
