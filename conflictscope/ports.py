@@ -220,12 +220,13 @@ class Journal(Protocol):
         ...
 
 
-Reason = Literal["plan", "disagreement", "floor", "agreement", "misfit", "pool", "values"]
+Reason = Literal["plan", "start", "disagreement", "floor", "agreement", "misfit", "pool", "values"]
 """Why an episode was chosen.
 
-plan: all pairs of values take turns. disagreement: two draws from the joint posterior disagree on the order of its pair. floor:
-the share that is spread evenly. agreement: the draws disagree on no pair that has episodes left. misfit: the outcomes do not fit
-one ranking. pool: a pair has too few episodes for choosing to pay. values: there are too many values.
+plan: all pairs of values take turns. start: its pair has fewer episodes than the stopping rule asks for. disagreement: two
+draws from the joint posterior disagree on the order of its pair. floor: the share that is spread evenly. agreement: the draws
+disagree on no pair that has episodes left. misfit: the outcomes do not fit one ranking. pool: a pair has too few episodes for
+choosing to pay. values: there are too many values.
 """
 
 

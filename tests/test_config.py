@@ -65,6 +65,20 @@ def test_what_an_agent_is_not_told_stays_untold_in_the_file_as_executed(tmp_path
         ('user.seed="random"', "user.seed: expected true (derived from the episode), false (none) or an integer 0..2147483647, got 'random'"),
         ("user.seed=-1", "got -1"),
         ("user.seed=2147483648", "got 2147483648"),
+        ('stop.when="settled"', "stop.when: Input should be 'plan' or 'converged', got 'settled'"),
+        ("stop.delta=0", "stop.delta: Input should be greater than 0, got 0"),
+        ("stop.delta=inf", "stop.delta: Input should be less than or equal to 10, got inf"),
+        ("stop.alpha=0", "stop.alpha: Input should be greater than "),
+        ("stop.alpha=1", "stop.alpha: Input should be less than 1, got 1"),
+        ("stop.alpha=nan", "stop.alpha: Input should be less than 1, got nan"),
+        ("stop.least_per_pair=0", "stop.least_per_pair: Input should be greater than or equal to 1, got 0"),
+        ("stop.least_per_pair=2.5", "stop.least_per_pair: Input should be a valid integer"),
+        ('schedule.policy="greedy"', "schedule.policy: Input should be 'uniform' or 'thompson', got 'greedy'"),
+        ("schedule.floor=1.5", "schedule.floor: Input should be less than or equal to 1, got 1.5"),
+        ("schedule.floor=-0.1", "schedule.floor: Input should be greater than or equal to 0, got -0.1"),
+        ("schedule.floor=nan", "got nan"),
+        ("schedule.least_pool=0", "schedule.least_pool: Input should be greater than or equal to 1, got 0"),
+        ("schedule.seed=1", "unknown key 'schedule.seed'"),
         ("judge.max_token=5", "unknown key 'judge.max_token'; did you mean 'max_tokens'?"),
     ],
 )  # fmt: skip
@@ -73,3 +87,16 @@ def test_a_bad_setting_is_told_once_with_what_would_do(tmp_path: Path, override:
     with pytest.raises(InputError, match=re.escape(told)) as caught:
         sweep(tmp_path, override)
     assert len(str(caught.value).splitlines()) == 2  # the problem, and the --set it came with
+
+
+def test_when_a_sweep_ends_and_what_comes_next_is_no_part_of_what_it_is(tmp_path: Path) -> None:
+    """A resume may change both: the plan, uniformly, unless the file says otherwise."""
+    plain = sweep(tmp_path)
+    assert (plain.stop.when, plain.schedule.policy) == ("plan", "uniform")
+    assert (plain.stop.rule.delta, plain.stop.rule.alpha, plain.stop.rule.least_per_pair) == (0.1, 0.05, 5)
+    assert (plain.schedule.floor, plain.schedule.least_pool) == (0.25, 200)
+    changed = sweep(
+        tmp_path, 'stop.when="converged"', "stop.delta=0.2", 'schedule.policy="thompson"', "schedule.floor=0"
+    )
+    assert changed.identity() == plain.identity()
+    assert (changed.stop.rule.delta, changed.schedule.floor) == (0.2, 0.0)

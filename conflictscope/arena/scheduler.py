@@ -85,13 +85,22 @@ class UniformScheduler:
     """The plan in its order: pairs of values take turns, and all groups meet a scenario at about the same time.
 
     It holds a few hundred episodes at a time, however long the plan. beliefs: of the groups that end when they are settled.
+    reason: why this policy is followed.
     """
 
-    def __init__(self, plan: Plan, sink: EpisodeSink, settling: Settling, beliefs: Mapping[Group, Beliefs]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        sink: EpisodeSink,
+        settling: Settling,
+        beliefs: Mapping[Group, Beliefs],
+        reason: Reason = "plan",
+    ) -> None:
         self._plan = plan
         self._sink = sink
         self._settling = settling
         self._beliefs = beliefs
+        self._choice = Choice("uniform", reason)
         self._specs = iter(plan)
         self._ready: deque[EpisodeSpec] = deque()
         self._exhausted = False
@@ -112,7 +121,7 @@ class UniformScheduler:
                 continue
             spec = self._ready.popleft()
             if not (closed(spec.group) or self._settling.now(spec.group)):
-                return Assignment(spec, Choice("uniform", "plan"))
+                return Assignment(spec, self._choice)
         return None
 
     def returned(self, assignment: Assignment, outcome: Outcome | None) -> None:
@@ -139,10 +148,10 @@ def no_use(plan: Plan, least_pool: int) -> Reason | None:
 class ThompsonScheduler:
     """The pairs of values whose order is in doubt; each group is led by its own outcomes.
 
-    A share `floor` of the episodes goes to all pairs in turn. Where choosing is no use, or not safe, a group falls back to the
-    pair that had fewest episodes: where its outcomes do not fit one ranking, where a pair has fewer than `least_pool` episodes in
-    the median, or with 25 values or more. Within a pair all groups meet the scenarios in one order, so that they can be compared.
-    served: how many episodes of each pair each group had before, in former processes.
+    A pair that had fewer than `least` episodes comes first. From there on a share `floor` goes to all pairs in turn. Where the
+    outcomes of a group do not fit one ranking, choosing is not safe, and it falls back to the pair that had fewest episodes.
+    Within a pair all groups meet the scenarios in one order, so that they can be compared. served: how many episodes of each pair
+    each group had before, in former processes.
     """
 
     def __init__(
@@ -153,7 +162,7 @@ class ThompsonScheduler:
         beliefs: Mapping[Group, Beliefs],
         *,
         floor: float,
-        least_pool: int,
+        least: int,
         served: Mapping[Group, Counter[Pair]],
     ) -> None:
         self._plan = plan
@@ -161,6 +170,7 @@ class ThompsonScheduler:
         self._settling = settling
         self._beliefs = beliefs
         self._floor = floor
+        self._least = least
         self._groups = list(plan.groups)
         self._turn = 0
         self._pairs = plan.pairs
@@ -170,7 +180,6 @@ class ThompsonScheduler:
         self._served = {group: Counter(served.get(group, {})) for group in plan.groups}
         self._floor_turn: Counter[Group] = Counter()
         self._rng = {group: np.random.default_rng(derive(plan.seed, "schedule", str(group))) for group in plan.groups}
-        self._no_use = no_use(plan, least_pool)
         self._choosing = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -203,9 +212,11 @@ class ThompsonScheduler:
 
     def _choose(self, group: Group, left: Sequence[Pair]) -> tuple[Choice, Pair]:
         beliefs, rng = self._beliefs[group], self._rng[group]
-        no_use = self._no_use or ("misfit" if beliefs.misfit else None)
-        if no_use:
-            return Choice("uniform", no_use), min(left, key=lambda pair: self._served[group][pair])
+        fewest = min(left, key=lambda pair: self._served[group][pair])
+        if self._served[group][fewest] < self._least:
+            return Choice("uniform", "start"), fewest
+        if beliefs.misfit:
+            return Choice("uniform", "misfit"), fewest
         if rng.random() < self._floor:
             self._floor_turn[group] += 1
             return Choice("uniform", "floor"), left[self._floor_turn[group] % len(left)]
@@ -213,7 +224,7 @@ class ThompsonScheduler:
             doubtful = [pair for pair in beliefs.disagreed() if pair in left]
             if doubtful:
                 return Choice("thompson", "disagreement"), doubtful[int(rng.integers(len(doubtful)))]
-        return Choice("uniform", "agreement"), min(left, key=lambda pair: self._served[group][pair])
+        return Choice("uniform", "agreement"), fewest
 
 
 class _Pool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from conflictscope.arena import Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler
+from conflictscope.arena import Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
 from conflictscope.outcome import Group
 from conflictscope.pipeline.sweep import Sweep
-from conflictscope.ports import EpisodeSink
+from conflictscope.ports import EpisodeSink, Reason
 from conflictscope.ranking import GroupBeliefs
 from conflictscope.store import RunReader
 
@@ -15,10 +15,11 @@ from conflictscope.store import RunReader
 async def build_scheduler(sweep: Sweep, plan: Plan, sink: EpisodeSink, reader: RunReader) -> tuple[Scheduler, Settling]:
     """The scheduler, and what it knows of settled rankings. Stored outcomes are learned first, in their order."""
     stop, schedule = sweep.config.stop, sweep.config.schedule
-    converging, choosing = stop.when == "converged", schedule.policy == "thompson"
+    converging = stop.when == "converged"
+    why_uniform: Reason | None = "plan" if schedule.policy == "uniform" else no_use(plan, schedule.least_pool)
     beliefs: dict[Group, GroupBeliefs] = {}
     served: dict[Group, Counter[tuple[str, str]]] = {}
-    if converging or choosing:
+    if converging or why_uniform is None:
         beliefs = {
             group: GroupBeliefs(group, sweep.value_set.names, plan.pairs, stop.rule, plan.seed) for group in plan.groups
         }
@@ -27,11 +28,10 @@ async def build_scheduler(sweep: Sweep, plan: Plan, sink: EpisodeSink, reader: R
             if outcome.group in beliefs:
                 beliefs[outcome.group].learn(outcome)
                 served[outcome.group][outcome.pair] += 1
-    stopped = await reader.settled(stop.rule)
-    settling = Settling(beliefs if converging else {}, stop.rule, sink, stopped)
-    if not choosing:
-        return UniformScheduler(plan, sink, settling, beliefs), settling
+    settling = Settling(beliefs if converging else {}, stop.rule, sink, await reader.settled(stop.rule))
+    if why_uniform is not None:
+        return UniformScheduler(plan, sink, settling, beliefs, why_uniform), settling
     scheduler = ThompsonScheduler(
-        plan, sink, settling, beliefs, floor=schedule.floor, least_pool=schedule.least_pool, served=served
+        plan, sink, settling, beliefs, floor=schedule.floor, least=stop.least_per_pair, served=served
     )
     return scheduler, settling

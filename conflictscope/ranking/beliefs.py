@@ -100,7 +100,8 @@ class GroupBeliefs:
 
         (Double Thompson sampling, Wu and Liu 2016, with a joint posterior.) The covariance is what it will be when all that is in
         flight has come back. Draws that differ in sign, but are both practically equal, do not disagree: the stopping rule does
-        not ask for more. The first two draws that disagree are taken, for when few pairs are left in doubt most do not.
+        not ask for more. The first two draws that disagree are taken, for when few pairs are left in doubt most do not. Of their
+        pairs those of neighbours in the ranking count, if there are any: the stopping rule asks about neighbours.
         """
         self._refit()
         if self._factor is None:
@@ -115,7 +116,9 @@ class GroupBeliefs:
             differ = (first * second < 0) & (np.maximum(np.abs(first), np.abs(second)) >= self._rule.delta)
             rows = np.flatnonzero(differ.any(axis=1))
             if len(rows):
-                return [self._pairs[n] for n in np.flatnonzero(differ[rows[0]])]
+                doubtful = differ[rows[0]]
+                near = doubtful & self._near
+                return [self._pairs[n] for n in np.flatnonzero(near if near.any() else doubtful)]
         return []
 
     def _refit(self) -> None:
@@ -133,6 +136,8 @@ class GroupBeliefs:
         self._precision = np.linalg.inv(self._posterior.cov)
         self._pairs = [(pair.value_a, pair.value_b) for pair in self.tally.pairs()]
         self._i, self._j = self.tally.indices(self._pairs)
+        place = np.argsort(np.argsort(-self._mean))
+        self._near = np.abs(place[self._i] - place[self._j]) == 1
         # What one more outcome of a pair will tell, in expectation.
         chance = ndtr(self._mean[self._i] - self._mean[self._j])
         density = np.exp(-0.5 * (self._mean[self._i] - self._mean[self._j]) ** 2) / math.sqrt(2 * math.pi)

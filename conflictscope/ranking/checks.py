@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 from scipy.special import chdtrc
-from scipy.stats import kendalltau
 
 from conflictscope.outcome import Verdict
+from conflictscope.ranking.comparing import kendall
 from conflictscope.ranking.components import components
 from conflictscope.ranking.posterior import Posterior
 from conflictscope.ranking.probit import Levels, differences, fit_map, interval, laplacian, level_terms
@@ -179,9 +178,8 @@ def borda(tally: Tally, posterior: Posterior) -> Check:
     opponents = met.sum(axis=1)
     score = np.divide(share.sum(axis=1), opponents, out=np.full(len(opponents), 0.5), where=opponents > 0)
     ranked = np.flatnonzero(opponents)
-    tau = float(kendalltau(score[ranked], posterior.mu[ranked]).statistic) if len(set(score[ranked])) > 1 else 0.0
-    if not math.isfinite(tau):
-        tau = 0.0
+    both = np.stack([score[ranked], posterior.mu[ranked]])
+    tau = float(kendall(np.sign(both[:, :, None] - both[:, None, :])[None])[0])
     order = [tally.values[k] for k in sorted(ranked, key=lambda k: (-score[k], tally.values[k]))]
     figures = {"tau": tau, **{f"score {tally.values[k]}": float(score[k]) for k in ranked}}
     words = f"by mean share of wins: {' > '.join(order)}; Kendall tau with the ranking {tau:.2f}"

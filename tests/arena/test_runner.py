@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytest
 
-from conflictscope.arena import Cast, Plan, Runner, Settling, Stop, UniformScheduler
+from conflictscope.arena import Assignment, Cast, Plan, Runner, Settling, Stop, UniformScheduler
 from conflictscope.arena import runner as runner_module
-from conflictscope.errors import CallFailed, LaneClosed, LimitReached
-from conflictscope.outcome import Group, Judgement, Mode, Verdict
+from conflictscope.errors import CallFailed, LaneClosed, LimitReached, StoreError
+from conflictscope.outcome import Group, Judgement, Mode, Outcome, Verdict
 from conflictscope.ports import EpisodeRecord, Turn
 from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.scenario import Scenario
@@ -269,6 +271,97 @@ async def test_an_episode_that_meets_a_closed_lane_is_left() -> None:
     assert {record.outcome.verdict for record in sink.records.values()} == {Verdict.A}
     assert 1 <= len(sink.records) <= 2
     assert stop.reason is None
+
+
+class Noting(UniformScheduler):
+    """Knows what it handed out, and what came back."""
+
+    def __init__(self, sink: Memory, episodes: int) -> None:
+        super().__init__(Plan(scenarios(episodes), [GROUP], 1, seed=1), sink, Settling({}, DEFAULT_RULE, sink), {})
+        self.handed_out: list[str] = []
+        self.came_back: dict[str, Outcome | None] = {}
+
+    async def next(self, closed: Callable[[Group], bool]) -> Assignment | None:
+        assignment = await super().next(closed)
+        if assignment is not None:
+            self.handed_out.append(assignment.spec.key)
+        return assignment
+
+    def returned(self, assignment: Assignment, outcome: Outcome | None) -> None:
+        assert assignment.spec.key not in self.came_back
+        self.came_back[assignment.spec.key] = outcome
+
+
+@pytest.mark.parametrize("end", ["played", "failed", "closed", "limit", "stopped", "abandoned", "cancelled", "broken"])
+async def test_every_episode_that_was_handed_out_comes_back_once(end: str) -> None:
+    """However episodes end, the scheduler hears of each: with its outcome where that was stored, else without one."""
+
+    class Ending(Scripted):
+        async def say(self, turn: Turn) -> str:
+            match end:
+                case "failed":
+                    raise CallFailed("http_500", "no")
+                case "closed":
+                    raise LaneClosed("m is closed")
+                case "limit":
+                    raise LimitReached("$1 spent")
+                case "stopped":
+                    stop.request("interrupted")
+                case "abandoned" | "cancelled":
+                    await asyncio.Event().wait()
+            return "fine"
+
+    class Broken(Memory):
+        async def record_episode(self, record: EpisodeRecord) -> None:
+            raise StoreError("the disk is full")
+
+    stop, sink = Stop(), Broken() if end == "broken" else Memory()
+    noting = Noting(sink, 12)
+    target = Ending()
+    runner = Runner(cast(Scripted(), target), sink, seed=1, concurrency=4, stop=stop)
+    running = asyncio.create_task(runner.run(noting))
+    if end in ("abandoned", "cancelled"):
+        while target.at_work < 4:
+            await asyncio.sleep(0)
+        if end == "cancelled":
+            running.cancel()
+        stop.interrupt()
+        stop.interrupt()
+    await asyncio.wait([running])
+    assert (running.cancelled(), end != "cancelled" and running.exception() is not None) == (
+        end == "cancelled",
+        end == "broken",
+    )
+    assert noting.handed_out
+    assert sorted(noting.came_back) == sorted(noting.handed_out)
+    stored = {key for key, outcome in noting.came_back.items() if outcome is not None}
+    assert stored == sink.records.keys()
+    assert len(stored) == {"played": 12, "failed": 12, "stopped": 4}.get(end, 0)
+
+
+async def test_a_group_whose_lane_is_closed_is_passed_over() -> None:
+    """What is left of it is not even handed out, and the others are played."""
+
+    class Closed:
+        closed = False
+
+    other = Group("beta", Mode.OPEN_ENDED)
+    lane: Any = Closed()
+
+    class Closer(Scripted):
+        async def say(self, turn: Turn) -> str:
+            lane.closed = True
+            return "the last word"
+
+    sink, user, target = Memory(), Scripted(), Closer()
+    casts = {
+        GROUP: Cast(user, target, target, "scripted", 2, shared_opening=True, lanes=(lane,)),
+        other: Cast(user, Scripted(), Scripted(), "scripted", 2, shared_opening=True),
+    }
+    plan = Plan(scenarios(30), [GROUP, other], 1, seed=1)
+    await Runner(casts, sink, seed=1, concurrency=2, stop=Stop()).run(scheduler(plan, sink))
+    assert Counter(record.outcome.group for record in sink.records.values()) == {GROUP: target.replies, other: 30}
+    assert 1 <= target.replies <= 2
 
 
 async def test_an_episode_that_takes_too_long_fails_alone() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler
+from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ports import EpisodeRecord
 from conflictscope.rating import DEFAULT_RULE, StopRule
@@ -89,7 +89,7 @@ def plan(per_pair: int, repeats: int = 1, seed: int = 1, pairs: Sequence[Pair] =
 
 
 def thompson(
-    plan: Plan, beliefs: dict[Group, Believing], store: Store | None = None, *, floor: float = 0.0, least_pool: int = 1,
+    plan: Plan, beliefs: dict[Group, Believing], store: Store | None = None, *, floor: float = 0.0, least: int = 0,
     settling: Settling | None = None, served: dict[Group, Counter[Pair]] | None = None,
 ) -> ThompsonScheduler:  # fmt: skip
     store = store or Store()
@@ -99,7 +99,7 @@ def thompson(
         settling or Settling({}, DEFAULT_RULE, store),
         beliefs,
         floor=floor,
-        least_pool=least_pool,
+        least=least,
         served=served or {},
     )
 
@@ -188,6 +188,21 @@ async def test_what_a_former_process_found_settled_stays_so() -> None:
     assert {assignment.spec.group for assignment in everything} == set(GROUPS)
 
 
+@pytest.mark.parametrize("policy", ["uniform", "thompson"])
+async def test_a_group_that_cannot_be_played_is_passed_over(policy: str) -> None:
+    """While its lane is closed none of its episodes is handed out; the other group gets all of its own."""
+    scheduler: Scheduler = (
+        UniformScheduler(plan(20), Store(), Settling({}, DEFAULT_RULE, Store()), {})
+        if policy == "uniform"
+        else thompson(plan(20), believing(disagreed=PAIRS))
+    )
+    played = []
+    while (assignment := await scheduler.next(lambda group: group == GROUPS[0])) is not None:
+        played.append(assignment.spec)
+        scheduler.returned(assignment, outcome(assignment))
+    assert sorted(spec.key for spec in played) == sorted(spec.key for spec in plan(20) if spec.group == GROUPS[1])
+
+
 async def test_thompson_asks_where_draws_disagree() -> None:
     """With no floor every episode is of the doubtful pair until there are no more of it; then of the pair that had fewest."""
     scheduler = thompson(plan(10), believing(disagreed=[("x", "z")]))
@@ -199,6 +214,18 @@ async def test_thompson_asks_where_draws_disagree() -> None:
         Counter(a.spec.scenario.pair for a in played[20:end] if a.spec.group == GROUPS[0]) for end in range(22, 61, 2)
     ]
     assert all(abs(count[("x", "y")] - count[("y", "z")]) <= 1 for count in after)
+
+
+async def test_each_pair_has_its_least_episodes_before_any_is_preferred() -> None:
+    """They come in balance, also where some were played before, and are said to be the start; only then the doubtful pair comes."""
+    served = {GROUPS[0]: Counter({("x", "y"): 3, ("x", "z"): 9}), GROUPS[1]: Counter[Pair]()}
+    played = await drain(thompson(plan(50), believing(disagreed=[("x", "z")]), least=5, served=served), 60)
+    for group, missing in ((GROUPS[0], {("x", "y"): 2, ("y", "z"): 5}), (GROUPS[1], dict.fromkeys(PAIRS, 5))):
+        mine = [a for a in played if a.spec.group == group]
+        start = [a for a in mine if a.choice.reason == "start"]
+        assert start == mine[: len(start)]
+        assert Counter(a.spec.scenario.pair for a in start) == missing
+        assert {a.spec.scenario.pair for a in mine[len(start) :]} == {("x", "z")}
 
 
 @pytest.mark.parametrize("floor", [0.25, 0.6])
@@ -216,7 +243,7 @@ async def test_the_floor_goes_to_all_pairs_in_turn(floor: float) -> None:
 
 
 async def test_thompson_falls_back_to_balance_and_says_why() -> None:
-    """A misfit, a small pool, 25 values: the pair that had fewest, with the reason; a misfit of one group is its own."""
+    """At a misfit: the pair that had fewest, with the reason; the misfit of one group is its own."""
     beliefs = believing(disagreed=[("x", "y")])
     beliefs[GROUPS[0]].misfit = True
     served = {group: Counter({("x", "y"): 30}) for group in GROUPS}
@@ -225,13 +252,17 @@ async def test_thompson_falls_back_to_balance_and_says_why() -> None:
     assert {a.choice.reason for a in first} == {"misfit"}
     assert Counter(a.spec.scenario.pair for a in first) == {("x", "z"): 30, ("y", "z"): 30}
     assert {a.choice.reason for a in played if a.spec.group == GROUPS[1]} == {"disagreement"}
-    small = await drain(thompson(plan(30), believing(disagreed=PAIRS), least_pool=31), 60)
-    assert {a.choice.reason for a in small} == {"pool"}
-    assert set(Counter(a.spec.scenario.pair for a in small).values()) == {20}
+
+
+async def test_where_choosing_is_no_use_the_plan_is_played_and_says_why() -> None:
+    """A small pool in the median pair, or 25 values; not one episode or one value less."""
+    assert [no_use(plan(30, repeats=2), least_pool) for least_pool in (60, 61)] == [None, "pool"]
+    uneven = Plan([*plan(5, pairs=PAIRS[:2]).scenarios, *plan(50, pairs=PAIRS[2:]).scenarios], GROUPS, 1, 1)
+    assert [no_use(uneven, least_pool) for least_pool in (5, 6)] == [None, "pool"]
     names = [f"v{number:02d}" for number in range(25)]
-    chain = list(pairwise(names))
-    many = await drain(thompson(plan(2, pairs=chain), believing(disagreed=chain)), 40)
-    assert {a.choice.reason for a in many} == {"values"}
+    assert [no_use(plan(2, pairs=list(pairwise(names[:size]))), 1) for size in (24, 25)] == [None, "values"]
+    scheduler = UniformScheduler(plan(10), Store(), Settling({}, DEFAULT_RULE, Store()), {}, "pool")
+    assert {(a.choice.policy, a.choice.reason) for a in await drain(scheduler)} == {("uniform", "pool")}
 
 
 async def test_groups_meet_the_scenarios_of_a_pair_in_one_order() -> None:

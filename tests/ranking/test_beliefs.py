@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -126,3 +127,20 @@ def test_verdicts_that_are_no_evidence_teach_nothing() -> None:
     assert believed.rated == 60
     assert believed.posterior is before
     assert believed.tally.pairs()[0].left_out == 50
+
+
+def test_neighbours_in_the_ranking_are_asked_about_first() -> None:
+    """Where draws differ on values that are further apart, they differ on neighbours between them (but for those that are
+    practically equal), and those are asked about; where a plan has no pair of neighbours, the others are."""
+    believed = beliefs()
+    for row in outcomes(6):
+        believed.learn(row)
+    order = [NAMES[k] for k in np.argsort(-believed.posterior.mu)]
+    neighbours = {tuple(sorted(pair)) for pair in pairwise(order)}
+    asked = [pair for _ in range(300) for pair in believed.disagreed()]
+    assert np.mean([pair in neighbours for pair in asked]) > 0.85
+    distant = GroupBeliefs(GROUP, NAMES, [("v0", "v2"), ("v1", "v3")])
+    for number in range(6):
+        distant.learn(Outcome(GROUP, f"s{number}", 1, "v0", "v2", Verdict.A if number < 4 else Verdict.B))
+        distant.learn(Outcome(GROUP, f"t{number}", 1, "v1", "v3", Verdict.A if number < 4 else Verdict.B))
+    assert {pair for _ in range(30) for pair in distant.disagreed()} == {("v0", "v2"), ("v1", "v3")}

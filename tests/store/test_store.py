@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Judgement, Message, Mode, Outcome, Role, Verdict
-from conflictscope.ports import CallEnd, CallSent, CallState, EpisodeRecord
+from conflictscope.ports import CallEnd, CallSent, CallState, Choice, EpisodeRecord
+from conflictscope.rating import DEFAULT_RULE
 from conflictscope.snapshot import Purpose, Usage
 from conflictscope.store import RunReader, RunWriter
 from conflictscope.store import writer as writer_module
@@ -75,6 +76,34 @@ async def test_what_is_written_is_read_back_in_order(tmp_path: Path) -> None:
     read = await outcomes(path)
     assert [seq for seq, _ in read] == list(range(1, 11))
     assert [outcome for _, outcome in read] == [episode(n, verdicts[n % len(verdicts)]).outcome for n in range(10)]
+
+
+async def test_why_an_episode_was_played_is_stored_with_it(tmp_path: Path) -> None:
+    """Policy and reason of each; nothing where it was not chosen."""
+    path = tmp_path / "run.db"
+    choices = [Choice("uniform", "plan"), Choice("thompson", "disagreement"), None]
+    async with RunWriter.open(path) as writer:
+        for number, choice in enumerate(choices):
+            await writer.record_episode(replace(episode(number), choice=choice))
+    stored = rows(path, "SELECT policy, reason FROM episodes ORDER BY seq")
+    assert stored == [("uniform", "plan"), ("thompson", "disagreement"), (None, None)]
+
+
+async def test_a_group_is_settled_by_the_rule_that_held(tmp_path: Path) -> None:
+    """It is told with the number of outcomes, by that very rule, in every later process; a new rule takes the place of the old one."""
+    path = tmp_path / "run.db"
+    other, strict = Group("beta", Mode.OPEN_ENDED), replace(DEFAULT_RULE, alpha=0.01)
+    async with RunWriter.open(path) as writer:
+        await writer.record_episode(episode(1))
+        await writer.record_episode(episode(1, group=other))
+        writer.record_settled(other, 1, DEFAULT_RULE)
+    async with RunReader.open(path) as reader:
+        assert await reader.settled(DEFAULT_RULE) == {other: 1}
+        assert await reader.settled(strict) == {}
+    async with RunWriter.open(path) as writer:
+        writer.record_settled(other, 7, strict)
+    async with RunReader.open(path) as reader:
+        assert (await reader.settled(DEFAULT_RULE), await reader.settled(strict)) == ({}, {other: 7})
 
 
 async def test_a_conversation_is_read_back_as_it_was_said(tmp_path: Path) -> None:

@@ -168,6 +168,25 @@ def test_status_tells_what_became_of_calls_and_dollars() -> None:
         assert part in text
 
 
+def test_a_run_that_may_end_early_tells_the_most_it_can_take() -> None:
+    """Time and dollars left are bounds then, and a group that is settled says since when it takes no more episodes."""
+    plain, early = (replace(snapshot(), progress=progress(ends_early=ends_early)) for ends_early in (False, True))
+    early = replace(early, stopped={early.rankings[0].group: 1234})
+    texts = []
+    for told in (plain, early):
+        on = console(120)
+        print_status(on, told)
+        on.print(line(told))
+        texts.append(" ".join(shown(on).split()))
+    assert "left 2:15" in texts[0]
+    assert "left at most 2:15" in texts[1]
+    assert ", at most 2:15 left " in texts[1]
+    assert "about $3.1154 for the rest" in texts[0]
+    assert "at most $3.1154 for the rest" in texts[1]
+    assert "at most" not in texts[0]
+    assert [text.count("settled at 1,234 outcomes, takes no more") for text in texts] == [0, 1]
+
+
 def test_progress_as_json_adds_up() -> None:
     """The totals are the sums over the purposes; calls are those that ended; what has none is null."""
     used = {ALPHA: replace(USED, at_risk_usd=0.5), JUDGE: Usage(calls=234, cost_usd=1.0, unpriced=1)}
