@@ -10,6 +10,8 @@ from conflictscope.errors import InputError
 from conflictscope.outcome import Group
 
 _LARGEST_SPREAD = 10.0
+_LARGEST_ERROR = 0.49  # at a half, outcomes tell nothing
+_LARGEST_TIES = 0.99
 
 Kind = Literal["opening", "conversation", "multiple_choice", "verdict", "preflight"]
 """What a call asks for."""
@@ -20,7 +22,7 @@ class Assumptions:
     """What a forecast rests on where nothing was measured.
 
     spread: standard deviation of the utilities, in probit units, 0..10, not 0. judge_error: share of decisive outcomes that come
-    out the wrong way round, 0..0.5, not 0.5. ties: share of outcomes that are ties, 0..1, not 1. Raises InputError.
+    out the wrong way round, 0..0.49. ties: share of outcomes that are ties, 0..0.99. Raises InputError.
     """
 
     spread: float = 0.5
@@ -30,10 +32,10 @@ class Assumptions:
     def __post_init__(self) -> None:
         if not 0 < self.spread <= _LARGEST_SPREAD:
             raise InputError(f"--spread must be > 0 and <= {_LARGEST_SPREAD:g}, got {self.spread:g}")
-        if not 0 <= self.judge_error < 0.5:
-            raise InputError(f"--judge-error must be >= 0 and < 0.5, got {self.judge_error:g}")
-        if not 0 <= self.ties < 1:
-            raise InputError(f"--ties must be >= 0 and < 1, got {self.ties:g}")
+        if not 0 <= self.judge_error <= _LARGEST_ERROR:
+            raise InputError(f"--judge-error must be >= 0 and <= {_LARGEST_ERROR:g}, got {self.judge_error:g}")
+        if not 0 <= self.ties <= _LARGEST_TIES:
+            raise InputError(f"--ties must be >= 0 and <= {_LARGEST_TIES:g}, got {self.ties:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,13 @@ class Difference:
     """What a difference of two utilities means.
 
     difference: in probit units. win_share: of the greater one among decisive outcomes, as the judge tells them. outcomes: of
-    this pair alone, so that its order is 95 % sure with a chance of 80 %. separated: the chance of that when the plan has been
-    played, by the simulation; None where too few simulated pairs differ by about so much.
+    this pair alone, so that its order is 95 % sure with a chance of 80 %; None where a billion would not do. separated: the
+    chance of that when the plan has been played, by the simulation; None where too few simulated pairs differ by about so much.
     """
 
     difference: float
     win_share: float
-    outcomes: int
+    outcomes: int | None
     separated: float | None
 
 

@@ -276,7 +276,7 @@ def test_stats_say_what_a_library_is_made_of(tmp_path: Path) -> None:
 
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     """--help of each command says what it does and shows how."""
-    for command in (["demo"], ["run"], ["status"], ["rank"], ["import"], ["values", "check"], ["scenarios", "check"],
+    for command in (["demo"], ["run"], ["status"], ["rank"], ["plan"], ["import"], ["values", "check"], ["scenarios", "check"],
                     ["scenarios", "stats"], ["scenarios", "import"]):  # fmt: skip
         assert "Example: conflictscope" in conflictscope(*command, "--help", cwd=tmp_path).stdout
     assert "conflictscope 0." in conflictscope("--version", cwd=tmp_path).stdout

@@ -31,7 +31,7 @@ _RULE_EVERY = 5
 def rows(scale: float = 1.0) -> Iterator[Row]:
     """scale: multiplies the number of worlds."""
     yield _false_stops(round(300 * scale))
-    scenarios = _library()
+    scenarios = library()
     yield from asyncio.run(_savings(round(100 * scale), scenarios))
     yield from asyncio.run(_coverage(round(60 * scale), scenarios))
 
@@ -95,7 +95,8 @@ class _Nowhere:
     def record_settled(self, group: Group, rated: int, rule: StopRule) -> None: ...
 
 
-def _library() -> list[Scenario]:
+def library() -> list[Scenario]:
+    """Two thousand scenarios of each pair."""
     return [
         Scenario.model_construct(
             id=f"{NAMES[i]}-{NAMES[j]}-{n}",
@@ -111,7 +112,7 @@ def _library() -> list[Scenario]:
 
 
 @dataclass
-class _Simulated:
+class Simulated:
     """A sweep over one world by one policy, in virtual time."""
 
     truth: FloatArray
@@ -183,7 +184,7 @@ async def _stops(
     """For each world the outcomes at its end, and for each that was settled whether what the stop claims is wrong."""
     taken, wrong = [], []
     for number, truth in enumerate(truths):
-        sweep = _Simulated(truth, policy, in_flight, scenarios, number)
+        sweep = Simulated(truth, policy, in_flight, scenarios, number)
         taken.append(await sweep.play(None))
         posterior = sweep.beliefs.posterior
         order, _ = doubts(posterior.mu, posterior.cov)
@@ -197,7 +198,7 @@ async def _coverage(worlds: int, scenarios: list[Scenario]) -> Iterator[Row]:
     covered: dict[int, list[float]] = {200: [], 1000: [], 5000: []}
     for number in range(worlds):
         truth = rng.normal(0, SPREAD, SIZE)
-        sweep = _Simulated(truth, "thompson", 100, scenarios, number)
+        sweep = Simulated(truth, "thompson", 100, scenarios, number)
         for outcomes, shares in covered.items():
             await sweep.play(outcomes)
             shares.append(coverage(fit_posterior(sweep.beliefs.tally.wins()), truth))

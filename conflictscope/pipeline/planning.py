@@ -33,7 +33,7 @@ from conflictscope.store import RunReader
 
 # Worlds are as many as can be fitted in a few seconds; fewer than that say too little.
 _MOST_WORLDS, _LEAST_WORLDS = 1_000, 50
-_WORK = 1_000_000
+_WORK = 500_000
 _MOST_WORLDS_IN_ALL = 4_000
 
 

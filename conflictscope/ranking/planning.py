@@ -24,9 +24,11 @@ from conflictscope.ranking.stopping import doubts
 from conflictscope.rating import DEFAULT_RULE, FloatArray, IntArray, StopRule
 
 DIFFERENCES = (0.1, 0.2, 0.3, 0.5, 1.0)
-_GROWTH = 1.12  # from one look at the worlds to the next
+_GROWTH = 1.08  # from one look at the worlds to the next
 _LOOKS_WITHIN_PLAN = 8
+_LEAST_MARGIN = 1e-3
 _MOST_PER_PAIR = 5_000  # beyond that, nobody looks how many episodes it takes
+_MOST_OUTCOMES = 1_000_000_000
 _SURE = 0.95
 _POWER = 0.8
 _ABOUT = 0.15  # differences within this share of one another are about the same
@@ -200,7 +202,8 @@ def _within(resolved_at: IntArray, share: float, searched: int) -> int | None:
 class _Play:
     """All worlds at once, in growing steps.
 
-    resolved_at: (R,) episodes at the first look at which the stopping rule held; 0 while it has not.
+    played: (R, P) episodes. mu, cov: (R, K), (R, K, K) of the latest fit. resolved_at: (R,) episodes when the stopping rule
+    began to hold, the middle between the first look at which it did and the one before; 0 while it has not.
     """
 
     def __init__(self, design: Design, worlds: Worlds, rule: StopRule, rng: np.random.Generator) -> None:
@@ -210,25 +213,26 @@ class _Play:
         self._component = design.component
         self._above, self._below = np.nonzero(np.triu(self._component[:, None] == self._component[None, :], 1))
         self._truth = worlds.utilities
-        self._played = np.zeros((count, len(design.i)), dtype=np.int64)
+        self.played = np.zeros((count, len(design.i)), dtype=np.int64)
         self._ended = np.zeros((count, len(design.i), 4))
         self._margin = np.full(count, worlds.margin)
-        self._mu, self._cov = np.zeros((count, size)), np.tile(np.eye(size), (count, 1, 1))
+        self.mu, self.cov = np.zeros((count, size)), np.tile(np.eye(size), (count, 1, 1))
         self.resolved_at = np.zeros(count, dtype=np.int64)
 
     def look(self, episodes: int) -> Moment:
         """Play up to so many episodes in each world, and fit."""
-        to_play = self._next(episodes) - self._played
+        before = int(self.played[0].sum())
+        to_play = self._next(episodes) - self.played
         self._ended += self._rng.multinomial(to_play, self._shares)
-        self._played += to_play
+        self.played += to_play
         self._fit()
-        _, doubt = doubts(self._mu, self._cov, self._rule.delta, self._component)
+        _, doubt = doubts(self.mu, self.cov, self._rule.delta, self._component)
         rated = self._ended[:, :, :3].sum(axis=2)
         settled = (doubt.sum(axis=1) <= self._rule.alpha) & (rated.min(axis=1) >= self._rule.least_per_pair)
-        self.resolved_at[settled & (self.resolved_at == 0)] = episodes
-        signs = self._signs(self._mu) * self._signs(self._truth)
+        self.resolved_at[settled & (self.resolved_at == 0)] = round(math.sqrt((before or episodes) * episodes))
+        signs = self._signs(self.mu) * self._signs(self._truth)
         largest = np.flatnonzero(self._component == 0)
-        top = self._mu[:, largest].argmax(axis=1) == self._truth[:, largest].argmax(axis=1)
+        top = self.mu[:, largest].argmax(axis=1) == self._truth[:, largest].argmax(axis=1)
         return Moment(
             episodes,
             resolved=float(np.mean(self.resolved_at > 0)),
@@ -239,62 +243,67 @@ class _Play:
 
     def unsure(self) -> FloatArray:
         """(R, K, K): 1 where the order of two values is not 95 % sure."""
-        variance = np.diagonal(self._cov, axis1=1, axis2=2)
-        spread = np.sqrt(np.maximum(variance[:, :, None] + variance[:, None, :] - 2 * self._cov, 1e-300))
-        p = ndtr(np.abs(self._mu[:, :, None] - self._mu[:, None, :]) / spread)
+        variance = np.diagonal(self.cov, axis1=1, axis2=2)
+        spread = np.sqrt(np.maximum(variance[:, :, None] + variance[:, None, :] - 2 * self.cov, 1e-300))
+        p = ndtr(np.abs(self.mu[:, :, None] - self.mu[:, None, :]) / spread)
         return np.asarray(p < _SURE, dtype=np.float64)
 
     def _signs(self, utilities: FloatArray) -> FloatArray:
         return np.sign(utilities[:, self._above] - utilities[:, self._below])
 
+    def counts(self) -> tuple[FloatArray, FloatArray]:
+        """Wins and ties, (R, K, K) each."""
+        i, j = self._design.i, self._design.j
+        wins, ties = np.zeros_like(self.cov), np.zeros_like(self.cov)
+        wins[:, i, j], wins[:, j, i] = self._ended[:, :, 0], self._ended[:, :, 1]
+        ties[:, i, j] = ties[:, j, i] = self._ended[:, :, 2]
+        return wins, ties
+
     def _fit(self) -> None:
-        design = self._design
-        count, size = self._mu.shape
-        wins, ties = np.zeros((count, size, size)), np.zeros((count, size, size))
-        wins[:, design.i, design.j], wins[:, design.j, design.i] = self._ended[:, :, 0], self._ended[:, :, 1]
-        ties[:, design.i, design.j] = ties[:, design.j, design.i] = self._ended[:, :, 2]
+        wins, ties = self.counts()
         if ties.any():
             self._margin = self._fitted_margin()
-        self._mu, self._cov = fit_map_batched(wins, ties, self._margin)
+        self.mu, self.cov = fit_map_batched(wins, ties, self._margin)
 
     def _fitted_margin(self) -> FloatArray:
         """(R,): where, by the utilities of the look before, as many outcomes are ties as were seen.
 
-        One step of Newton's method from the margin before is enough, for there is a look after every eighth more outcomes.
+        One step of Newton's method from the margin before is enough, for there is a look after every 8 % more episodes.
         """
-        d = self._mu[:, self._design.i] - self._mu[:, self._design.j]
+        d = self.mu[:, self._design.i] - self.mu[:, self._design.j]
         rated, seen = self._ended[:, :, :3].sum(axis=2), self._ended[:, :, 2].sum(axis=1)
         margin = self._margin[:, None]
         expected = (rated * (ndtr(margin - d) - ndtr(-margin - d))).sum(axis=1)
         density = np.exp(-0.5 * (margin - d) ** 2) + np.exp(-0.5 * (margin + d) ** 2)
         slope = (rated * density).sum(axis=1) / math.sqrt(2 * math.pi)
         step = (seen - expected) / np.maximum(slope, 1e-300)
-        return np.asarray(np.maximum(self._margin + step, self._margin / 2), dtype=np.float64)
+        bounds = np.maximum(self._margin / 2, _LEAST_MARGIN), self._margin * 2
+        return np.asarray(np.clip(self._margin + step, *bounds), dtype=np.float64)
 
     def _next(self, episodes: int) -> IntArray:
         """(R, P): the episodes of each pair when there are so many of all."""
         design = self._design
         if design.policy == "uniform":
-            return np.broadcast_to(design.served(episodes), self._played.shape)
+            return np.broadcast_to(design.served(episodes), self.played.shape)
         passes = math.ceil(episodes / design.planned)
-        room = design.scenarios * design.repeats * passes - self._played
-        above = self._mu[:, design.i] - self._mu[:, design.j]
-        variance = np.diagonal(self._cov, axis1=1, axis2=2)
-        spread = np.sqrt(variance[:, design.i] + variance[:, design.j] - 2 * self._cov[:, design.i, design.j])
+        room = design.scenarios * design.repeats * passes - self.played
+        above = self.mu[:, design.i] - self.mu[:, design.j]
+        variance = np.diagonal(self.cov, axis1=1, axis2=2)
+        spread = np.sqrt(variance[:, design.i] + variance[:, design.j] - 2 * self.cov[:, design.i, design.j])
         p = ndtr(above / spread)
         # Two draws from the posterior disagree on a pair with a chance of 2 p (1 - p); one such pair is chosen.
         disagree = p * (1 - p)
         share = disagree / np.maximum(disagree.sum(axis=1, keepdims=True), 1e-300)
         weight = design.floor / len(design.i) + (1 - design.floor) * share
-        left = np.full(len(room), episodes - int(self._played[0].sum()))
-        more = np.zeros_like(self._played)
+        left = np.full(len(room), episodes - int(self.played[0].sum()))
+        more = np.zeros_like(self.played)
         while left.any():
             open_weight = np.where(more < room, np.maximum(weight, 1e-12), 0.0)
             part = left[:, None] * open_weight / np.maximum(open_weight.sum(axis=1, keepdims=True), 1e-300)
             whole = np.diff(np.rint(np.cumsum(part, axis=1)), axis=1, prepend=0.0).astype(np.int64)
             more = np.minimum(more + whole, room)
-            left = episodes - (self._played + more).sum(axis=1)
-        return self._played + more
+            left = episodes - (self.played + more).sum(axis=1)
+        return self.played + more
 
 
 def _pairs(design: Design, worlds: Worlds, unsure: FloatArray) -> tuple[PairForecast, ...]:
@@ -322,11 +331,12 @@ def _differences(worlds: Worlds, component: IntArray, unsure: FloatArray) -> tup
     return tuple(found)
 
 
-def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int]:
+def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int | None]:
     """The share of decisive outcomes that the greater of two values wins, and how many outcomes of this pair alone it takes.
 
     difference: of their utilities, > 0. They are as many as a one-sided test of an even share at 5 % takes to have a power
-    of 80 % (Fleiss, Levin and Paik 2003, section 2.4), ties and what is no evidence counted with them.
+    of 80 % (Fleiss, Levin and Paik 2003, section 2.4), ties and what is no evidence counted with them; None where a billion
+    would not do.
     """
     pair = Worlds(
         np.array([[difference, 0.0]]), worlds.margin, worlds.judge_error, worlds.left_out, "", exchangeable=False
@@ -335,4 +345,5 @@ def outcomes_needed(worlds: Worlds, difference: float) -> tuple[float, int]:
     share = wins / (wins + losses)
     standard = ndtri(_SURE) * 0.5 + ndtri(_POWER) * math.sqrt(share * (1 - share))
     decisive = (standard / (share - 0.5)) ** 2
-    return float(share), math.ceil(decisive / (wins + losses))
+    outcomes = decisive / (wins + losses)
+    return float(share), math.ceil(outcomes) if outcomes <= _MOST_OUTCOMES else None

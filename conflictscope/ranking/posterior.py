@@ -20,6 +20,7 @@ _MOST_SWEEPS = 200
 _TOLERANCE = 1e-10
 _ENOUGH_SWEEPS = 60
 _ROUNDING = 1e-5
+_LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def fit_levels(levels: Levels, prior_sd: float = PRIOR_SD) -> Posterior:
         if sweep > _ENOUGH_SWEEPS and moved < _ROUNDING:
             break  # with a million outcomes in one factor and few in another, the last digits swing for ever
         if moved > before:  # it swings: smaller steps
-            keep *= 0.5
+            keep = max(keep * 0.5, _LEAST_SHARE)
         before = moved
         precision += keep * (new_precision - precision)
         shift += keep * (new_shift - shift)

@@ -221,8 +221,8 @@ def fit_map_batched(
     incidence = np.zeros((len(i), size))
     rows = np.arange(len(i))
     incidence[rows, i], incidence[rows, j] = 1.0, -1.0
-    outer = (incidence[:, :, None] * incidence[:, None, :]).reshape(len(i), size * size)
     prior = prior_sd**-2.0 * np.eye(size)
+    diagonal = np.arange(size)
     mu = np.zeros((rounds, size))
     for _ in range(_MOST_STEPS):
         d = mu[:, i] - mu[:, j]
@@ -231,7 +231,10 @@ def fit_map_batched(
             _, once, twice = interval(d, low, high)
             first += count * once
             second += count * twice
-        curvature = prior - (second @ outer).reshape(rounds, size, size)
+        between = np.zeros((rounds, size, size))
+        between[:, i, j] = between[:, j, i] = -second
+        curvature = prior - between
+        curvature[:, diagonal, diagonal] += between.sum(axis=2)
         gradient = first @ incidence - prior_sd**-2.0 * (mu - prior_mean)
         step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
         mu += np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)

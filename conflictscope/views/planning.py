@@ -15,6 +15,9 @@ from conflictscope.views.text import duration, plain
 _MOST_IN_FULL = 2
 _BAR_WIDTH = 24
 _SMALL_BARS = 12
+_NUMBERS_BESIDE_NAME = 46
+_NUMBERS_BESIDE_USAGE = 36
+_NARROWEST_NAME = 8
 _MOST_MOMENTS = 12
 _MOST_PAIRS = 12
 _MOST_GROUPS = 4
@@ -56,8 +59,9 @@ def _print_ranking(console: Console, ranking: RankingForecast, forecast: SweepFo
 
 def _print_summary(console: Console, forecast: SweepForecast) -> None:
     """A line a ranking, with the chance of being resolved against episodes as a row of small bars."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("ranking", no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="dim")
+    widest = max(_NARROWEST_NAME, console.width - _NUMBERS_BESIDE_NAME)
+    table.add_column("ranking", no_wrap=True, overflow="ellipsis", max_width=widest)
     table.add_column("resolved by", no_wrap=True, min_width=_SMALL_BARS)
     for name, width in (("plan", 4), ("top", 4), ("half by", 7), ("90 % by", 7), ("tied", 4)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
@@ -106,7 +110,7 @@ def _basis(ranking: RankingForecast, forecast: SweepForecast) -> str:
 
 def _curve(ranking: RankingForecast) -> Table:
     """The chances against episodes, a line a moment, the chance of being resolved also as a bar."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="dim")
     table.add_column("episodes", justify="right", no_wrap=True)
     table.add_column("resolved", no_wrap=True, min_width=_BAR_WIDTH)
     for name in ("", "top", "order", "tau"):
@@ -143,7 +147,7 @@ def _resolved_words(ranking: RankingForecast) -> str:
     told = f"Within the plan {plan.resolved:.0%} are resolved, and {plan.right_top:.0%} have the right top value."
     if ranking.at_budget is not None:
         money = ranking.at_budget
-        told += f" The money is for {money.episodes:,}: {money.resolved:.0%} and {money.right_top:.0%}."
+        told += f" The money pays for {money.episodes:,} of them: {money.resolved:.0%} and {money.right_top:.0%}."
     half, ninety = (_reached(at, ranking.searched) for at in (ranking.median, ranking.ninety))
     return f"{told} Half are resolved by {half} episodes, nine in ten by {ninety}."
 
@@ -171,12 +175,13 @@ def _tied_lines(ranking: RankingForecast) -> list[str]:
 
 def _print_differences(console: Console, rankings: Sequence[RankingForecast]) -> None:
     """By size of a difference; what the groups have in common is shown once, by the first of them."""
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="dim")
     for name in ("difference", "wins", "outcomes, if of this pair alone", "sure at the end of the plan"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rankings[0].differences:
+        outcomes = "> 1 billion" if row.outcomes is None else f"{row.outcomes:,}"
         sure = "" if row.separated is None else f"{row.separated:.0%}"
-        table.add_row(f"{row.difference:g}", f"{row.win_share:.0%}", f"{row.outcomes:,}", sure)
+        table.add_row(f"{row.difference:g}", f"{row.win_share:.0%}", outcomes, sure)
     console.print()
     console.print(plain("What it takes to tell two values apart", "bold"))
     _indented(console, table)
@@ -186,9 +191,10 @@ def _print_differences(console: Console, rankings: Sequence[RankingForecast]) ->
 
 
 def _print_usage(console: Console, forecast: SweepForecast) -> None:
-    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-    table.add_column("calls of", no_wrap=True, overflow="ellipsis")
-    table.add_column("through", no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, padding=(0, 1), collapse_padding=True, pad_edge=False, header_style="dim")
+    widest = max(_NARROWEST_NAME, (console.width - _NUMBERS_BESIDE_USAGE) // 2)
+    for name in ("calls of", "through"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=widest)
     for name, width in (("calls", 6), ("tokens in", 9), ("out", 6), ("cost", 7)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for usage in forecast.usage:
