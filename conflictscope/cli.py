@@ -314,9 +314,9 @@ def import_(
 ) -> None:
     """Recorded outcomes from elsewhere become a run that can be ranked and reported.
 
-    Columns: target, scenario_id, value_a, value_b, verdict; optionally mode, steering, strength, shown_first, judge, repeat.
-    A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or user_failed. A bad row stops the
-    import, and then nothing is imported.
+    Columns: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given), steering, strength,
+    shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or
+    user_failed. A bad row stops the import, and then nothing is imported.
 
     Example: [bold]conflictscope import choices.csv.gz --name choices --column target=model --verdict value_1=a[/bold]
     """

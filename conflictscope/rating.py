@@ -118,7 +118,7 @@ class Convergence:
             return "settled"
         if self.least_rated < self.rule.least_per_pair:
             return f"not settled yet: a pair has {self.least_rated} of {self.rule.least_per_pair} outcomes"
-        return f"not settled yet: doubt {self.doubt:.2f}, to be {self.rule.alpha:g}"
+        return f"not settled yet: doubt {self.doubt:.2g}, settled at {self.rule.alpha:g}"
 
     def to_json(self) -> dict[str, Any]:
         """By name."""

@@ -33,6 +33,10 @@ async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error
     """
     if judge_error not in ("estimate", "none") and method is not Method.POSTERIOR:
         raise InputError(f"--judge-error {judge_error}: only the posterior is corrected, not {method.value}")
+    if judge_error not in ("estimate", "none") and not Path(judge_error).is_file():
+        raise InputError(
+            f"--judge-error: expected estimate, none or a CSV of gold labels, got {judge_error!r}: no such file"
+        )
     async with RunReader.open(folder.database) as reader:
         errors = None
         if judge_error != "none" and method is Method.POSTERIOR:

@@ -282,7 +282,7 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
     console.print(table)
     if len(progress.usage) > 1:
         console.print()
-        console.print(_usage_table(progress))
+        console.print(_usage_table(progress, console.width))
     if snapshot.rankings:
         console.print()
         console.print(_convergence_table(snapshot))
@@ -328,11 +328,12 @@ def _spent(progress: Progress) -> str:
     return text
 
 
-def _usage_table(progress: Progress) -> Table:
-    """Calls, tokens and dollars by role, target and lane."""
+def _usage_table(progress: Progress, width: int) -> Table:
+    """Calls, tokens and dollars by role, target and lane; names give way before figures do."""
+    longest = max(8, (width - 48) // 2)
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    table.add_column("calls of", no_wrap=True, overflow="ellipsis")
-    table.add_column("through", no_wrap=True, overflow="ellipsis")
+    table.add_column("calls of", no_wrap=True, overflow="ellipsis", max_width=longest)
+    table.add_column("through", no_wrap=True, overflow="ellipsis", max_width=longest)
     for name, width in (("calls", 6), ("lost", 4), ("tokens in", 9), ("out", 7), ("spent", 8)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for purpose, usage in sorted(progress.usage.items(), key=lambda item: str(item[0])):
