@@ -203,7 +203,12 @@ def _print_usage(console: Console, forecast: SweepForecast) -> None:
             counts = (usage.calls, usage.input_tokens, usage.output_tokens)
             table.add_row(plain(_what(usage)), plain(usage.model), *(_short(each.expected) for each in counts), costs)
     console.print()
-    console.print(plain("What the sweep will take", "bold"))
+    taken = (
+        "What the whole plan would take, if no ranking were resolved before"
+        if forecast.stops_early
+        else "What the sweep will take"
+    )
+    console.print(plain(taken, "bold"))
     _indented(console, table)
     before = sum((usage.calls for usage in forecast.usage if usage.kind == "preflight"), NOTHING)
     questions = f"; {_span(before, '{:,.0f}'.format)} of them before it, to see whether the models can be used"
