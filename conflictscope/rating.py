@@ -281,7 +281,9 @@ class Ranking:
                     "high": r.high,
                     "component": self.component[value],
                     "tie_group": tied.get(value),
-                    "rank_bounds": list(self.bounds.get(value, (ranks[value], ranks[value]))),
+                    "rank_bounds": None
+                    if ranks[value] is None
+                    else list(self.bounds.get(value, (ranks[value], ranks[value]))),
                 }
                 for value, r in self.ratings.items()
             ],

@@ -221,7 +221,10 @@ class ThompsonScheduler:
             self._floor_turn[group] += 1
             return Choice("uniform", "floor"), left[self._floor_turn[group] % len(left)]
         for _ in range(_TRIES):
-            doubtful = [pair for pair in beliefs.disagreed() if pair in left]
+            disagreed = beliefs.disagreed()
+            if not disagreed:
+                break
+            doubtful = [pair for pair in disagreed if pair in left]
             if doubtful:
                 return Choice("thompson", "disagreement"), doubtful[int(rng.integers(len(doubtful)))]
         return Choice("uniform", "agreement"), fewest

@@ -29,6 +29,8 @@ async def build_scheduler(sweep: Sweep, plan: Plan, sink: EpisodeSink, reader: R
                 beliefs[outcome.group].learn(outcome)
                 served[outcome.group][outcome.pair] += 1
     settling = Settling(beliefs if converging else {}, stop.rule, sink, await reader.settled(stop.rule))
+    for group in beliefs:
+        settling.now(group)  # what is stored may be enough already
     if why_uniform is not None:
         return UniformScheduler(plan, sink, settling, beliefs, why_uniform), settling
     scheduler = ThompsonScheduler(

@@ -9,7 +9,8 @@ from conflictscope.rating import FloatArray, IntArray
 
 
 def intraclass_correlation(clusters: Clusters) -> float:
-    """How alike outcomes of one scenario are beyond those of its pair of values, in [0, 1]; 0 where nothing was repeated.
+    """How alike outcomes of one scenario are beyond those of its pair of values, in [0, 1]; 0 where nothing was repeated, 1
+    where no pair has two scenarios.
 
     The one-way analysis of variance estimate (Donner 1986), pooled over pairs; a tie counts half a win.
     """
@@ -25,8 +26,10 @@ def intraclass_correlation(clusters: Clusters) -> float:
 
     outcomes = by_pair(number * size)
     degrees_between = float(np.sum(by_pair(number) - 1))
-    if degrees_within == 0 or degrees_between == 0:
+    if degrees_within == 0:
         return 0.0
+    if degrees_between == 0:
+        return 1.0  # one scenario a pair: what is its own cannot be told from what is the pair's, so it counts once
     mean = by_pair(number * size * share) / outcomes
     within = float(np.sum(number * (squares - size * share**2))) / degrees_within
     between = float(np.sum(number * size * (share - mean[pair]) ** 2)) / degrees_between

@@ -72,9 +72,7 @@ def rank_group(
         case Method.TRUESKILL:
             return replace(fold.ranking(), checks=checks, resolved_share=_resolved_share(posterior))
         case Method.POSTERIOR:
-            effect = (
-                f"; repeats of a scenario are alike (intraclass correlation {intraclass:.2f})" if intraclass else ""
-            )
+            effect = _effect_words(intraclass)
             tied = f"; ties within {posterior.margin:.2f}" if posterior.margin else ""
             ranking = posterior_ranking(group, tally, posterior, rule)
             ranking = replace(ranking, checks=checks, model=f"probit, {strength.says}{tied}{effect}")
@@ -94,6 +92,12 @@ def rank_group(
             return ranking
         case Method.BRADLEY_TERRY:
             return replace(bradley_terry_ranking(group, tally, posterior, rule), checks=checks)
+
+
+def _effect_words(intraclass: float) -> str:
+    if intraclass == 1:
+        return "; each scenario counts once, however often it was repeated"
+    return f"; repeats of a scenario are alike (intraclass correlation {intraclass:.2f})" if intraclass else ""
 
 
 def posterior_ranking(group: Group, tally: Tally, posterior: Posterior, rule: StopRule) -> Ranking:
@@ -158,7 +162,8 @@ def tie_groups(tally: Tally, posterior: Posterior, delta: float) -> tuple[tuple[
         gap = float(posterior.mu[above] - posterior.mu[below])
         spread = math.sqrt(posterior.cov[above, above] + posterior.cov[below, below] - 2 * posterior.cov[above, below])
         equal = float(ndtr((delta - gap) / spread) - ndtr((-delta - gap) / spread)) >= SURE
-        if equal and posterior.component[above] == posterior.component[below]:
+        equal = equal and bool(posterior.component[above] == posterior.component[below])
+        if equal:
             if not joined:
                 groups.append([tally.values[above]])
             groups[-1].append(tally.values[below])
@@ -192,4 +197,6 @@ def rank_bounds(tally: Tally, posterior: Posterior) -> dict[str, tuple[int, int]
         for row, (k, _) in enumerate(some):
             rivals = posterior.component == posterior.component[k]
             ranks[k].append(1 + int(np.sum(mu[row][rivals] > mu[row, k])))
+            # The ranking may weigh repeats and strengths, which these fits do not: its own rank is one that is possible.
+            ranks[k].append(1 + int(np.sum(posterior.mu[rivals] > posterior.mu[k])))
     return {tally.values[k]: (min(both), max(both)) for k, both in ranks.items()}

@@ -49,7 +49,8 @@ def level_terms(a: ArrayLike, b: ArrayLike) -> LevelTerms:
     mirrored = a + b > 0
     lower, upper = np.where(mirrored, -b, a), np.where(mirrored, -a, b)
     log_upper = log_ndtr(upper)
-    log_p = log_upper + np.log1p(-np.exp(log_ndtr(lower) - log_upper))
+    with np.errstate(divide="ignore"):  # a level of no width has no chance
+        log_p = log_upper + np.log1p(-np.exp(log_ndtr(lower) - log_upper))
     density_a, density_b = (np.exp(-0.5 * x * x - _HALF_LOG_2_PI - log_p) for x in (a, b))
     finite_a, finite_b = (np.where(np.isfinite(x), x, 0.0) for x in (a, b))
     return LevelTerms(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ranking import GroupFold, rank_group
-from conflictscope.rating import Method, Ranking
+from conflictscope.rating import Method, Ranking, StopRule
 
 GROUP = Group("alpha", Mode.OPEN_ENDED)
 NAMES = ["w", "x", "y", "z"]
@@ -154,3 +154,40 @@ def test_methods_agree_on_a_clear_order_and_bradley_terry_is_in_log_odds() -> No
     spread = {method: ranking.ratings["x"].mu - ranking.ratings["z"].mu for method, ranking in by_method.items()}
     assert spread[Method.TRUESKILL] == pytest.approx(spread[Method.POSTERIOR], abs=0.1)
     assert spread[Method.BRADLEY_TERRY] == pytest.approx(1.7 * spread[Method.POSTERIOR], rel=0.1)
+
+
+def test_tie_groups_stay_within_a_component() -> None:
+    """With a delta that makes nearly all equal, values that never met are still not tied with each other."""
+    log = (
+        [("w", "x", Verdict.A)] * 30
+        + [("w", "x", Verdict.B)] * 30
+        + [("y", "z", Verdict.A), ("y", "z", Verdict.B)] * 200
+    )
+    ranking = rank_group(fold_of(log), rule=StopRule(delta=3.0))
+    assert sorted(map(sorted, ranking.tie_groups)) == [["w", "x"], ["y", "z"]]
+
+
+def test_one_scenario_a_pair_counts_once_however_often_it_is_repeated() -> None:
+    """A hundred repeats of one scenario are no hundred scenarios: nothing is sure, and the model says why."""
+    fold = GroupFold(GROUP, ["x", "y"])
+    for repeat in range(100):
+        fold.add(Outcome(GROUP, "only", repeat, "x", "y", Verdict.A))
+    ranking = rank_group(fold)
+    assert 0.5 < (ranking.above("x", "y") or 0) < 0.9
+    assert not ranking.converged
+    assert "each scenario counts once" in ranking.model
+
+
+def test_bounds_hold_the_rank_that_is_shown() -> None:
+    """Also where repeats weigh less in the ranking than in the counts that the bounds are made of."""
+    fold = GroupFold(GROUP, ["a", "b", "c"])
+    for number in range(6):
+        for repeat in range(5 if number < 2 else 1):
+            fold.add(Outcome(GROUP, f"ab{number}", repeat, "a", "b", Verdict.A if number < 2 else Verdict.B))
+    for number in range(12):
+        for value in ("a", "b"):
+            fold.add(Outcome(GROUP, f"{value}c{number}", 1, value, "c", Verdict.A if number % 2 else Verdict.B))
+    fold.add(Outcome(GROUP, "refused", 1, "a", "b", Verdict.REFUSED))
+    ranking = rank_group(fold)
+    for value, (best, worst) in ranking.bounds.items():
+        assert best <= (ranking.ranks[value] or 0) <= worst
