@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -94,7 +95,9 @@ async def test_a_sweep_may_end_before_its_tail(service: Service, tmp_path: Path)
     for key in told["left"]:
         assert f"\n  {key}\n" in done.stderr
     assert f"{len(told['left'])} episodes are left:" in done.stderr
-    assert f"Ended early: {len(stored)} episodes have ended (limits.done_share)" in done.stderr
+    ended = re.search(r"Ended early: (\d+) episodes have ended \(limits.done_share\)", done.stderr)
+    assert ended is not None
+    assert 0.9 * SCENARIOS <= int(ended[1]) <= len(stored)  # what was in flight then had its grace
     resume = done.stderr.splitlines()[-1]
     assert resume.endswith(f"--set {share} --set limits.done_share=1")
 
