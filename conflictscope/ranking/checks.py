@@ -14,7 +14,7 @@ from conflictscope.ranking.posterior import Posterior
 from conflictscope.ranking.probit import Levels, differences, fit_map, interval, laplacian, level_terms
 from conflictscope.ranking.tally import Cells, Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
-from conflictscope.rating import Check, FloatArray, IntArray
+from conflictscope.rating import SURE, Check, IntArray
 from conflictscope.seeds import derive
 
 REJECTED_BELOW = 0.01
@@ -25,7 +25,6 @@ _LEAST_PER_PAIR = 5.0
 _ORDERS = 16
 _MOST_OUTCOMES = 2_000
 _MOST_SPREAD = 0.5
-_SURE = 0.95
 
 
 def fit_checks(tally: Tally, cells: Cells, posterior: Posterior) -> tuple[Check, ...]:
@@ -48,7 +47,7 @@ def transitivity(cells: Cells, size: int) -> Check:
     levels = Levels.of(cells, size)
     pair, of_pair = _pairs(levels)
     kinds = 3 if levels.tied else 2
-    component = components(_met(levels))
+    component = components(levels.met())
     free = size - (int(component.max()) + 1) + (1 if levels.tied else 0)
     degrees = len(pair) * (kinds - 1) - free
     if degrees <= 0:
@@ -89,7 +88,7 @@ def link(cells: Cells, size: int) -> Check:
     """
     levels = Levels.of(cells, size)
     pair, of_pair = _pairs(levels)
-    if len(pair) <= size - 1 - int(components(_met(levels)).max()):
+    if len(pair) <= size - 1 - int(components(levels.met()).max()):
         return Check("link", None, "cannot be tested: no pair of values more than it takes to rank them")
     if np.bincount(of_pair, weights=levels.count).mean() < _LEAST_PER_PAIR:
         return Check("link", None, "cannot be tested yet: too few outcomes per pair")
@@ -189,7 +188,7 @@ def borda(tally: Tally, posterior: Posterior) -> Check:
     against = [
         f"{tally.values[i]} over {tally.values[j]}"
         for i, j in itertools.permutations(ranked, 2)
-        if above[i, j] > _SURE and score[i] < score[j]
+        if above[i, j] > SURE and score[i] < score[j]
     ]
     if against:
         words += f"; it contradicts {', '.join(against[:3])}{' and more' if len(against) > 3 else ''}"
@@ -200,9 +199,3 @@ def _pairs(levels: Levels) -> tuple[IntArray, IntArray]:
     """The distinct pairs (P, 2), and which of them each row of `levels` is of."""
     pair, of_pair = np.unique(np.stack([levels.i, levels.j], axis=1), axis=0, return_inverse=True)
     return pair, of_pair.reshape(-1)
-
-
-def _met(levels: Levels) -> FloatArray:
-    met = np.zeros((levels.size, levels.size))
-    np.add.at(met, (levels.i, levels.j), levels.count)
-    return met

@@ -148,6 +148,4 @@ def fit_levels(levels: Levels, prior_sd: float = PRIOR_SD) -> Posterior:
         # It swings on counts that differ many thousandfold; there the most probable utilities and the curvature are as good.
         mu, cov = start.mu, np.linalg.inv(start.curvature)
     margin = float(start.cutpoints[0]) if levels.tied else 0.0
-    met = np.zeros((size, size))
-    np.add.at(met, (i, j), count)
-    return Posterior(mu, cov, margin, components(met + met.T))
+    return Posterior(mu, cov, margin, components(levels.met()))

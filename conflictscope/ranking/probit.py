@@ -110,6 +110,12 @@ class Levels:
         line = np.concatenate(([0.0], cutpoints, [np.inf]))
         return (np.sign(self.low) * line[np.abs(self.low)], np.sign(self.high) * line[np.abs(self.high)])
 
+    def met(self) -> FloatArray:
+        """(K, K): above 0 where two values were compared, in the row of i and the column of j."""
+        met = np.zeros((self.size, self.size))
+        np.add.at(met, (self.i, self.j), self.count)
+        return met
+
     def design(self) -> tuple[FloatArray, FloatArray]:
         """(N, cuts) each: how the lower and the upper ends depend on the cutpoints: 1, -1 or 0."""
         number = np.arange(1, self.cuts + 1)
