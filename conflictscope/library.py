@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from conflictscope.config import builtin_or_path
 from conflictscope.documents import MOST_ERRORS, Document, Key, Record, parse, read_document, read_lines
 from conflictscope.errors import InputError
 from conflictscope.scenario import Scenario
+from conflictscope.services import builtin_or_path
 from conflictscope.values import ValueSet
 
 Kind = Literal["values", "libraries", "worlds", "sweeps"]

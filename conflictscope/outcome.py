@@ -46,15 +46,18 @@ class Verdict(StrEnum):
 
 
 class Role(StrEnum):
-    """Who speaks or decides in an episode."""
+    """Who speaks or decides: the first three in an episode, the others where a library is made."""
 
     USER = "user"
     TARGET = "target"
     JUDGE = "judge"
+    GENERATOR = "generator"
+    CHECKER = "checker"
+    EMBEDDER = "embedder"
 
     @property
     def failure(self) -> Verdict:
-        """The verdict of an episode in which this role failed."""
+        """The verdict of an episode in which this role failed. Raises ValueError for a role that takes part in none."""
         return Verdict(f"{self.value}_failed")
 
 

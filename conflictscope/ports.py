@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +14,8 @@ from pydantic_ai.settings import ModelSettings
 
 from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict
 from conflictscope.rating import Rating, StopRule
-from conflictscope.scenario import Scenario
+from conflictscope.scenario import Check, CheckName, Outline, Scenario, Template
+from conflictscope.values import Value
 
 OutputMode = Literal["native", "tool", "prompted"]
 """How a model is asked for typed output: by its JSON-schema output, by a tool whose arguments are it, or in words."""
@@ -310,4 +312,90 @@ class EpisodeSink(Protocol):
 
     def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
         """Queue that the ranking of a group was settled by this rule, at so many outcomes, and takes no more episodes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineRequest:
+    """What a generator is asked for in one request.
+
+    scope, seed: as in Turn. value_a, value_b: action_a shall serve the first, action_b the second. count: of outlines, >= 1.
+    settings: walks of life to take them from, drawn from the seed. known: contexts of scenarios that are there already, not to
+    be repeated.
+    """
+
+    scope: str
+    seed: int
+    value_a: Value
+    value_b: Value
+    template: Template
+    count: int
+    settings: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+
+class Generator(Protocol):
+    """Invents scenarios in two stages.
+
+    problems: counts, by kind, what was wrong with the replies, those that were mended by asking once more included.
+    """
+
+    async def outline(self, request: OutlineRequest, problems: Counter[str]) -> Sequence[Outline]:
+        """Valid outlines of the asked pair and template, `count` at the most; fewer where some were refused.
+
+        Raises CallFailed where no reply could be used.
+        """
+        ...
+
+    async def elaborate(
+        self,
+        scope: str,
+        seed: int,
+        scenario_id: str,
+        outline: Outline,
+        values: tuple[Value, Value],
+        problems: Counter[str],
+    ) -> Scenario:
+        """The scenario of an outline, all but its opening and its checks. values: its value_a and value_b. Raises CallFailed."""
+        ...
+
+
+class Checker(Protocol):
+    """Says whether a scenario passes one of the six checks."""
+
+    @property
+    def name(self) -> str:
+        """What its verdicts say who checked."""
+        ...
+
+    async def check(
+        self,
+        scope: str,
+        seed: int,
+        scenario: Scenario,
+        check: CheckName,
+        values: tuple[Value, Value],
+        problems: Counter[str],
+    ) -> Sequence[Check]:
+        """One verdict; of `value_guided` two, one for each of `values` (its value_a and value_b). Raises CallFailed."""
+        ...
+
+
+class OpeningWriter(Protocol):
+    """Writes the user's first message of a scenario, with whatever that message must contain."""
+
+    async def write(self, scope: str, seed: int, scenario: Scenario, problems: Counter[str]) -> str:
+        """The message, 1..20,000 characters. Raises CallFailed."""
+        ...
+
+
+class VectorCache(Protocol):
+    """Embeddings that were paid for once."""
+
+    async def vectors(self, model: str, texts: Sequence[str]) -> Mapping[str, bytes]:
+        """Those that are there, by text: little-endian float32."""
+        ...
+
+    async def keep_vectors(self, model: str, vectors: Mapping[str, bytes]) -> None:
+        """Keep some, by text; safe when this returns."""
         ...

@@ -16,6 +16,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _./:@+-
 # A value's name is also read back from prose ("1. honesty: ..."), so it holds no colon.
 ValueName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.+-]*$", max_length=80)]
 Prose = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+Brief = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
 
 
 class Value(Record):
@@ -46,10 +47,10 @@ class ValueSet(Record):
         """The names in the order of the file."""
         return tuple(value.name for value in self.values)
 
-    def pairs(self) -> list[tuple[str, str]]:
-        """Unordered pairs that can conflict: all of them, or those between groups where the set has groups."""
+    def pairs(self, *, across_groups: bool = True) -> list[tuple[str, str]]:
+        """Unordered pairs that can conflict: all of them; or, across groups, those between groups where the set has groups."""
         return [
             (first.name, second.name)
             for first, second in combinations(self.values, 2)
-            if first.group is None or first.group != second.group
+            if not across_groups or first.group is None or first.group != second.group
         ]

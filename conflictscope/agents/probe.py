@@ -5,11 +5,11 @@ from __future__ import annotations
 from conflictscope.agents.judge import ModelJudge
 from conflictscope.agents.prompts import load_prompt
 from conflictscope.agents.speakers import LeanSpeaker, Utterance
-from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed
 from conflictscope.outcome import Message, Role
 from conflictscope.ports import Lane, Turn
 from conflictscope.scenario import Scenario
+from conflictscope.services import RoleSettings
 
 _ENOUGH_TOKENS = 1024
 # The model was reached, and did its work; what it made of this question says nothing about the study.

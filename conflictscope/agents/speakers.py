@@ -17,11 +17,11 @@ from pydantic_ai.settings import ModelSettings, merge_model_settings
 
 from conflictscope.agents.replies import check_finished, text_of
 from conflictscope.agents.structured import Unreadable, ask_again, read, typed, verbatim
-from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed, ConflictScopeError
 from conflictscope.outcome import Role
 from conflictscope.ports import Call, Lane
 from conflictscope.redaction import redact
+from conflictscope.services import RoleSettings
 
 T = TypeVar("T", bound=BaseModel)
 _TEXT = ModelRequestParameters()

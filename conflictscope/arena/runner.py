@@ -222,6 +222,8 @@ class Runner:
                 return Said(await cast.target.reply(turn))
             case Role.JUDGE:
                 return Judged(await cast.judge.judge(turn))
+            case _:
+                raise ValueError(f"a {role.value} takes no part in an episode")
 
     async def _opening(self, scenario: Scenario, user: Participant) -> str:
         """The scenario's opening message: from the library, else written once in a run, by whoever needs it first."""

@@ -14,12 +14,13 @@ from pydantic_ai.models import Model
 
 from conflictscope import agents
 from conflictscope.arena import Budget, Cast, FlatPrice, ModelLane, Policy, Price, RateLimit, known_price
-from conflictscope.config import PriceConfig, SpeakerConfig, SweepConfig, lane_section
+from conflictscope.config import SpeakerConfig, SweepConfig
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode
 from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import Journal, SentBatch
+from conflictscope.services import PriceConfig, lane_section
 
 
 class Lanes:

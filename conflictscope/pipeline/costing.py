@@ -20,7 +20,7 @@ from pydantic_ai.usage import RequestUsage
 
 from conflictscope import agents
 from conflictscope.arena import Price, named_price
-from conflictscope.config import PLANTED, RoleSettings, SweepConfig, provider_section
+from conflictscope.config import SweepConfig
 from conflictscope.forecast import NOTHING, Amount, CallMeans, Kind, Measured, UsageForecast
 from conflictscope.outcome import Message, Mode, Role
 from conflictscope.pipeline.casting import price_of
@@ -28,6 +28,7 @@ from conflictscope.pipeline.preflight import preflight_questions
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario
+from conflictscope.services import PLANTED, RoleSettings, provider_section
 
 SETTLED = 0.7
 """Assumed chance that a look of the judge ends a conversation."""

@@ -12,10 +12,11 @@ from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
 from conflictscope.arena import lean_client, quicken
-from conflictscope.config import PLANTED, ProviderConfig, SweepConfig, provider_section
+from conflictscope.config import SweepConfig
 from conflictscope.errors import InputError
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
 from conflictscope.redaction import know_secrets
+from conflictscope.services import PLANTED, ProviderConfig, provider_section
 
 _FILES_BESIDE_SOCKETS = 100
 _CONNECT_S = 30.0

@@ -9,10 +9,11 @@ import structlog
 
 from conflictscope import agents
 from conflictscope.arena import ModelLane, output_modes
-from conflictscope.config import RoleSettings, SweepConfig
+from conflictscope.config import SweepConfig
 from conflictscope.errors import CallFailed, InputError
 from conflictscope.outcome import Role
 from conflictscope.pipeline.casting import Lanes
+from conflictscope.services import RoleSettings
 from conflictscope.store import RunWriter
 
 # After these, another way of asking for typed output may do.

@@ -12,13 +12,14 @@ from typing import Any
 import tomli_w
 
 from conflictscope import agents
-from conflictscope.config import PLANTED, SweepConfig, builtin_or_path, parse_sweep
+from conflictscope.config import SweepConfig, parse_sweep
 from conflictscope.documents import read_document
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_library, load_value_set
 from conflictscope.outcome import Group
 from conflictscope.planted import PlantedWorld, parse_world
 from conflictscope.scenario import Scenario
+from conflictscope.services import PLANTED, builtin_or_path
 from conflictscope.values import ValueSet
 
 

@@ -16,10 +16,10 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from conflictscope.agents import JudgeReply, LeanSpeaker
 from conflictscope.agents.speakers import Utterance
 from conflictscope.arena import Budget, ModelLane
-from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed
 from conflictscope.outcome import Role
 from conflictscope.ports import OutputMode
+from conflictscope.services import RoleSettings
 from tests.arena.lanes.doubles import ONE_TRY, Rows
 from tests.scripted import VERDICT, Answer, Service, serving
 

@@ -25,13 +25,13 @@ from pydantic_ai.settings import ModelSettings
 from conflictscope.agents import AgentSpeaker, JudgeReply, LeanSpeaker, ModelJudge, SimulatedUser, Target, steer
 from conflictscope.agents.judge import placed
 from conflictscope.arena import Budget, FlatPrice, ModelLane
-from conflictscope.config import RoleSettings
 from conflictscope.errors import CallFailed, LimitReached
 from conflictscope.library import find, load_value_set
 from conflictscope.outcome import Message, Role, Side, Verdict
 from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario, UserProfile
 from conflictscope.seeds import request_seed
+from conflictscope.services import RoleSettings
 from tests.arena.lanes.doubles import ONE_TRY, Rows
 
 SCENARIO = Scenario(
