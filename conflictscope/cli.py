@@ -26,10 +26,11 @@ from conflictscope.forecast import Assumptions
 from conflictscope.library import find, library_counts, load_library, load_value_set
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
-from conflictscope.pipeline import RunResult, Sweep, Viewer
+from conflictscope.pipeline import GenerationResult, LibraryViewer, RunResult, Sweep, Viewer
 from conflictscope.rating import Method, Ranking
 from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
+from conflictscope.snapshot import LibraryProgress
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
 from conflictscope.views.text import plain
 
@@ -171,14 +172,17 @@ def run(
 ) -> None:
     """Execute a sweep. The same name again resumes it; no answered call is made twice.
 
+    A sweep with a [generate] section first makes its library, in the run's folder.
+
     Ctrl-C stops it cleanly: what is in flight has 5 seconds to finish, all else is left for the resume.
 
     Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
     """
-    loaded = pipeline.load_sweep(sweep, settings or [], name=name)
+    library, spent_usd = _stage(sweep, settings or [], name, runs_dir, no_live, as_json)
+    loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library)
     if loaded.left_out:
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
-    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell))
+    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd))
     rankings = asyncio.run(pipeline.rank(result.folder))
     # The limit that stopped it is not one to resume with.
     kept = [
@@ -198,6 +202,8 @@ def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) 
     snapshot = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir)))
     if as_json:
         _print_json(snapshot.to_json())
+    elif isinstance(snapshot, LibraryProgress):
+        views.print_library_progress(_out, snapshot)
     else:
         views.print_status(_out, snapshot)
 
@@ -280,7 +286,7 @@ def plan(
 
     Example: [bold]conflictscope plan sweep.toml --spread 0.4 --set repeats=5[/bold]
     """
-    loaded = pipeline.load_sweep(sweep, settings or [])
+    loaded = pipeline.load_sweep(sweep, settings or [], library=pipeline.library_of(sweep, settings or [], runs_dir))
     folder = RunFolder.find(like, runs_dir) if like is not None else None
     assumptions = Assumptions(spread, judge_error, ties)
     with Progress(console=_err, transient=True, disable=as_json or not _err.is_terminal) as progress:
@@ -333,6 +339,41 @@ def import_(
             plain(f"{count:,} outcomes imported. Next: {_command(f'rank {name}{_runs_option(runs_dir)}')}"),
             soft_wrap=True,
         )
+
+
+@app.command()
+def generate(
+    spec: Annotated[
+        str, typer.Argument(help="A specification file, or the name of a built-in one (demo).", metavar="SPEC.toml")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The library to write (.jsonl); one that exists is added to. Default: library.jsonl in the run folder.",
+            metavar="LIBRARY",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The name of its run folder; default: the name in the file.")] = None,
+    runs_dir: RunsDir = _RUNS,
+    settings: Settings = None,
+    no_live: NoLive = False,
+    as_json: Json = False,
+) -> None:
+    """Make a library of scenarios for a value set: outlines, elaboration, no near-duplicates, six checks, opening messages.
+
+    The same name again resumes it, no answered call is made twice; with a greater count it goes on. Ctrl-C stops it cleanly.
+
+    Example: [bold]conflictscope generate spec.toml -o kindness.jsonl --set count=10[/bold]
+    """
+    loaded = pipeline.load_spec(spec, settings or [], name=name)
+    folder = RunFolder.named(loaded.config.name, runs_dir)
+    result = asyncio.run(pipeline.generate(loaded, folder, output, _library_viewer(no_live, as_json), _tell))
+    options = [*(f"--set {_quoted(s)}" for s in settings or []), *([f"-o {_quoted(str(output))}"] if output else [])]
+    resume = _command(" ".join(["generate", _quoted(spec), *([f"--name {name}"] if name else []), *options]))
+    _finish_library(result, resume + _runs_option(runs_dir), as_json)
+    raise typer.Exit(result.exit_code)
 
 
 # -- values and scenarios ----------------------------------------------------------------------------------------------
@@ -447,6 +488,66 @@ def scenarios_import(
         _out.print(plain(f"left out: {count:,} rows: {reason}"))
 
 
+@scenarios_app.command("recheck")
+def scenarios_recheck(
+    library: Annotated[str, typer.Argument(help="A library (.jsonl, .yaml, .toml, .json), or a built-in name.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            help="A specification, or a file with its name, value_set and [checks] alone.", metavar="SPEC.toml"
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="The library to write (.jsonl). Default: a file in the run folder.",
+            metavar="LIBRARY",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The name of its run folder; default: NAME-checks.")] = None,
+    runs_dir: RunsDir = _RUNS,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Make the checks of a library once more, with other models, with several, or only some of them.
+
+    What other checkers said stays beside; what the same one said of the same check is replaced. Resumable like `generate`.
+
+    Example: [bold]conflictscope scenarios recheck hhh spec.toml --set 'checks.models=["openai:gpt-5.1"]' -o checked.jsonl[/bold]
+    """
+    with Progress(console=_err, transient=True, disable=as_json or not _err.is_terminal) as progress:
+        bar = progress.add_task("Checking", total=None)
+        result = asyncio.run(
+            pipeline.recheck(
+                find("libraries", library, Path.cwd()),
+                spec,
+                settings or [],
+                runs_dir,
+                name=name,
+                output=output,
+                tell=_tell,
+                advance=lambda done, planned: progress.update(bar, completed=done, total=planned),
+            )
+        )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        views.print_checks(_out, result.scenarios)
+    for own_id, reason in list(result.unchecked.items())[:_MOST_LEFT]:
+        _err.print(plain(f"unchecked: {own_id}: {reason}"), soft_wrap=True)
+    if result.library is not None:
+        passing = sum(scenario.passes for scenario in result.scenarios)
+        _err.print(
+            plain(f"{result.library}: {len(result.scenarios):,} scenarios, {passing:,} pass their checks."),
+            soft_wrap=True,
+        )
+    else:
+        _err.print(plain(_ended_early(result.state, result.message)), soft_wrap=True)
+    raise typer.Exit(result.exit_code)
+
+
 # -- planted worlds ----------------------------------------------------------------------------------------------------
 
 
@@ -499,6 +600,65 @@ def _viewer(no_live: bool, as_json: bool) -> Viewer:
         await show(monitor.snapshot, _err if show is views.lines else console)
 
     return viewer
+
+
+def _library_viewer(no_live: bool, as_json: bool) -> LibraryViewer:
+    console = _err if as_json else _out
+    show = views.live_library if console.is_terminal and not no_live and not as_json else views.library_lines
+
+    async def viewer(take: Callable[[], Awaitable[LibraryProgress]]) -> None:
+        await show(take, _err if show is views.library_lines else console)
+
+    return viewer
+
+
+def _stage(
+    sweep: str, settings: Sequence[str], name: str | None, runs_dir: Path, no_live: bool, as_json: bool
+) -> tuple[Path | None, float]:
+    """The library that a sweep makes first, and what it cost; ends the command where it could not be made to the end."""
+    file = pipeline.read_sweep(sweep, settings, name=name)
+    spec = pipeline.stage_of(file)
+    if spec is None:
+        return None, 0.0
+    run = RunFolder.named(file.config.name, runs_dir)
+    result = asyncio.run(
+        pipeline.generate(spec, pipeline.stage_folder(run), None, _library_viewer(no_live, as_json), _tell)
+    )
+    if result.state != "finished" or not result.scenarios:
+        resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings)]))
+        _finish_library(result, resume + (f" --name {name}" if name else "") + _runs_option(runs_dir), as_json)
+        raise typer.Exit(result.exit_code or 1)
+    _tell(f"The library is made: {result.scenarios:,} scenarios in {result.library}.")
+    if result.progress.short:
+        _tell(
+            f"It is short of what [generate] asks for, by {result.progress.short:,}: see `status {run.name}/library`."
+        )
+    return result.library, result.progress.total.spent_usd
+
+
+def _finish_library(result: GenerationResult, resume: str, as_json: bool) -> None:
+    """Show how the making of a library ended."""
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        views.print_library_progress(_out, result.progress)
+    if result.scenarios:
+        _err.print(plain(f"{result.library}: {result.scenarios:,} scenarios"), soft_wrap=True)
+    if result.state != "finished":
+        _err.print(plain(_ended_early(result.state, result.message)), soft_wrap=True)
+        _err.print(plain(f"  {resume}"), soft_wrap=True)
+    elif result.progress.short:
+        told = f"{result.progress.short:,} scenarios are missing. With more tries it goes on:"
+        _err.print(plain(told), soft_wrap=True)
+        _err.print(plain(f"  {resume} --set tries=..."), soft_wrap=True)
+
+
+def _ended_early(state: str, message: str) -> str:
+    """Why work ended before its end, in words that lead up to how to go on."""
+    return {
+        "limit": f"Stopped by a limit: {message}. To go on, raise it and resume with:",
+        "failed": f"error: {message}\nWhat was answered is kept. Mend it and resume with:",
+    }.get(state, "Interrupted; everything that was answered is kept. Resume with:")
 
 
 def _tell(text: str) -> None:

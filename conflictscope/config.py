@@ -12,6 +12,7 @@ from conflictscope.documents import Document, Record
 from conflictscope.outcome import Mode
 from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.services import PLANTED, RoleSettings, RunName, Services, model_name, parse_overridden
+from conflictscope.spec import LibraryPlan
 from conflictscope.values import Name
 
 
@@ -153,11 +154,15 @@ class ScheduleConfig(Record):
 
 
 class SweepConfig(Services):
-    """A sweep: modes x targets x (no steering + each steering) x scenarios x repeats."""
+    """A sweep: modes x targets x (no steering + each steering) x scenarios x repeats.
+
+    scenarios: a library; or generate: the plan of one, which is made first, in the run's folder.
+    """
 
     name: RunName
     value_set: str
-    scenarios: str
+    scenarios: str | None = None
+    generate: LibraryPlan | None = None
     world: str | None = None
     seed: int = 0
     repeats: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -180,6 +185,8 @@ class SweepConfig(Services):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if (self.scenarios is None) == (self.generate is None):
+            raise ValueError("needs `scenarios`, a library, or [generate], the plan of one; not both")
         for kind, names in (
             ("targets", [target.label for target in self.targets]),
             ("steerings", [steering.name for steering in self.steering]),
@@ -194,10 +201,12 @@ class SweepConfig(Services):
             raise ValueError(
                 "batch = true on a target is for its multiple_choice episodes, and modes has no multiple_choice"
             )
-        unknown = sorted(self.prices.keys() - set(self.lanes()))
+        made_by = self.generate.models() if self.generate else []
+        known = [*self.lanes(), *(self.generate.priced() if self.generate else [])]
+        unknown = sorted(self.prices.keys() - set(known))
         if unknown:
-            raise ValueError(f"prices: {unknown[0]!r} is no model of the sweep ({', '.join(self.lanes())})")
-        if self.world is None and any(model.startswith(PLANTED) for model in self.models()):
+            raise ValueError(f"prices: {unknown[0]!r} is no model of the sweep ({', '.join(known)})")
+        if self.world is None and any(model.startswith(PLANTED) for model in [*self.models(), *made_by]):
             raise ValueError('planted models need `world = "FILE.toml"`, or the built-in `world = "demo"`')
         return self
 
@@ -227,6 +236,7 @@ class SweepConfig(Services):
         identity = self.model_dump(
             mode="json",
             exclude={
+                "generate": True,  # what came of it is what counts
                 "limits": True,
                 "stop": True,
                 "schedule": True,

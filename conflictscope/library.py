@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,11 +13,12 @@ from pydantic import Field
 
 from conflictscope.documents import MOST_ERRORS, Document, Key, Record, parse, read_document, read_lines
 from conflictscope.errors import InputError
+from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
 from conflictscope.services import builtin_or_path
 from conflictscope.values import ValueSet
 
-Kind = Literal["values", "libraries", "worlds", "sweeps"]
+Kind = Literal["values", "libraries", "worlds", "sweeps", "specs"]
 _PACKAGE = Path(__file__).parent
 
 
@@ -94,6 +96,19 @@ def load_library(path: Path, value_set: ValueSet | None = None) -> tuple[Scenari
     if not scenarios:
         raise InputError("holds no scenario", path=path)
     return tuple(scenarios.values())
+
+
+def write_library(path: Path, scenarios: Iterable[Scenario]) -> None:
+    """Write a .jsonl library, whole or not at all. Raises InputError where it cannot be written."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            for scenario in scenarios:
+                file.write(redact(json.dumps(scenario.to_json(), ensure_ascii=False)) + "\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"cannot be written: {error.strerror}", path=path) from None
 
 
 def library_counts(scenarios: Sequence[Scenario]) -> dict[str, Any]:

@@ -54,18 +54,18 @@ class Monitor:
         in_flight, reserved_usd = await self._reader.in_flight()
         sessions = await self._reader.sessions()
         running = bool(sessions) and sessions[-1].state is None and self._folder.in_work
-        elapsed_s = await self._elapsed_s(sessions, running=running)
+        running_s = await elapsed_s(self._reader, running=running)
         progress = Progress(
             run=self._folder.name,
-            state=_state(meta.get("kind", "sweep"), sessions, running=running),
+            state=run_state(meta.get("kind", "sweep"), sessions, running=running),
             planned=meta.get("planned"),
             verdicts=dict(self._verdicts),
             usage=dict(self._usage),
             in_flight=in_flight if running else 0,
             reserved_usd=reserved_usd if running else 0.0,
             limit_usd=meta.get("limits", {}).get("cost_usd"),
-            elapsed_s=elapsed_s,
-            rate_per_s=self._rate_per_s(elapsed_s),
+            elapsed_s=running_s,
+            rate_per_s=self._rate_per_s(running_s),
             failures=await self._reader.failures() if failures else {},
             ends_early=ends_early(meta),
         )
@@ -73,18 +73,6 @@ class Monitor:
         conversation = await self._reader.conversation(self._told_seq) if self._told_seq else None
         stopped = await self._reader.settled(stop_rule(meta)) if ends_early(meta) else {}
         return Snapshot(progress, rankings, list(self._recent), conversation, stopped)
-
-    async def _elapsed_s(self, sessions: list[Session], *, running: bool) -> float:
-        total = 0.0
-        for session in sessions:
-            end = session.ended_at
-            if (
-                end is None
-            ):  # the last one: it runs, or was killed, and then the newest outcome is its last sign of life
-                end = _iso_now() if running else await self._reader.last_outcome_at()
-            if end is not None:
-                total += max(0.0, (_parse(end) - _parse(session.started_at)).total_seconds())
-        return total
 
     def _rate_per_s(self, elapsed_s: float) -> float:
         """Episodes per second over the last stretch that this monitor saw, else over all of the run."""
@@ -98,6 +86,18 @@ class Monitor:
         return done / elapsed_s if elapsed_s > 0 else 0.0
 
 
+async def elapsed_s(reader: RunReader, *, running: bool) -> float:
+    """Seconds spent running, over all sessions."""
+    total = 0.0
+    for session in await reader.sessions():
+        end = session.ended_at
+        if end is None:  # the last one: it runs, or was killed, and then what came last is its last sign of life
+            end = _iso_now() if running else await reader.last_sign_at()
+        if end is not None:
+            total += max(0.0, (_parse(end) - _parse(session.started_at)).total_seconds())
+    return total
+
+
 def stop_rule(meta: Mapping[str, Any]) -> StopRule:
     """When the rankings of a run are settled, by what its sweep file said last."""
     stop = meta.get("stop")
@@ -109,7 +109,8 @@ def ends_early(meta: Mapping[str, Any]) -> bool:
     return "stop" in meta and meta["stop"]["when"] == "converged"
 
 
-def _state(kind: str, sessions: list[Session], *, running: bool) -> str:
+def run_state(kind: str, sessions: list[Session], *, running: bool) -> str:
+    """How a run stands: `running`, `imported`, or how its last session ended."""
     if kind == "import":
         return "imported"
     if running:

@@ -12,6 +12,7 @@ from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
+from conflictscope.drafts import Round
 from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict
 from conflictscope.rating import Rating, StopRule
 from conflictscope.scenario import Check, CheckName, Outline, Scenario, Template
@@ -386,6 +387,22 @@ class OpeningWriter(Protocol):
 
     async def write(self, scope: str, seed: int, scenario: Scenario, problems: Counter[str]) -> str:
         """The message, 1..20,000 characters. Raises CallFailed."""
+        ...
+
+
+class RoundSink(Protocol):
+    """Where a library in the making is kept."""
+
+    async def rounds(self) -> Sequence[Round]:
+        """All that were begun, by pair and number."""
+        ...
+
+    def begin_round(self, begun: Round) -> None:
+        """Queue what is asked for; committed before any of its calls."""
+        ...
+
+    def end_round(self, ended: Round) -> None:
+        """Queue what came of it; committed after all of its calls."""
         ...
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from conflictscope.drafts import DraftState
 from conflictscope.outcome import Group, Message, Outcome, Verdict
 from conflictscope.rating import Ranking
 
@@ -174,3 +175,88 @@ class Snapshot:
             for ranking in self.rankings
         ]
         return {**self.progress.to_json(), "groups": groups}
+
+
+@dataclass(frozen=True, slots=True)
+class PairProgress:
+    """How far a pair of a library in the making is. asked: outlines so far; at_most: as many may be asked for."""
+
+    value_a: str
+    value_b: str
+    wanted: int
+    passed: int
+    asked: int
+    at_most: int
+
+    @property
+    def short(self) -> int:
+        """How many scenarios are missing."""
+        return max(0, self.wanted - self.passed)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it is short and may ask for no more."""
+        return self.short > 0 and self.asked >= self.at_most
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryProgress:
+    """How far the making of a library is and what it has used.
+
+    pairs: what each shall have and has; scenarios that the library held before count. drafts: outlines by what became of them.
+    rejected: by check, how many scenarios failed it. problems: replies that could not be used as they came, by kind. embedding:
+    what near-duplicates are found by. usage, in_flight, limit_usd, elapsed_s: as in Progress.
+    """
+
+    run: str
+    state: str
+    pairs: Sequence[PairProgress]
+    drafts: Mapping[DraftState, int]
+    rejected: Mapping[str, int]
+    problems: Mapping[str, int]
+    embedding: str
+    threshold: float
+    usage: Mapping[Purpose, Usage]
+    in_flight: int
+    limit_usd: float | None
+    elapsed_s: float
+
+    @property
+    def total(self) -> Usage:
+        """All that was used."""
+        return sum(self.usage.values(), Usage())
+
+    @property
+    def wanted(self) -> int:
+        """Scenarios that the library shall hold."""
+        return sum(pair.wanted for pair in self.pairs)
+
+    @property
+    def passed(self) -> int:
+        """Scenarios that count towards that."""
+        return sum(min(pair.passed, pair.wanted) for pair in self.pairs)
+
+    @property
+    def short(self) -> int:
+        """How many are missing."""
+        return self.wanted - self.passed
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            "run": self.run,
+            "state": self.state,
+            "wanted": self.wanted,
+            "passed": self.passed,
+            "pairs": [
+                {"value_a": p.value_a, "value_b": p.value_b, "wanted": p.wanted, "passed": p.passed, "short": p.short,
+                 "asked": p.asked, "given_up": p.given_up}
+                for p in self.pairs
+            ],
+            "drafts": {state.value: self.drafts.get(state, 0) for state in DraftState},
+            "rejected": dict(self.rejected),
+            "problems": dict(self.problems),
+            "duplicates": {"embedding": self.embedding, "threshold": self.threshold},
+            "calls": self.total.to_json(),
+            "elapsed_s": self.elapsed_s,
+        }  # fmt: skip

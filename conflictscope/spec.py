@@ -78,34 +78,62 @@ class LibraryPlan(Record):
         return values.pairs(across_groups=self.pairs == "between_groups")
 
     def models(self) -> list[str]:
-        """Every model that will be called by name, each once."""
+        """Every model that is asked for text, each once."""
         writers = [self.generator, *([self.user] if self.user else [])]
         return list(dict.fromkeys([*(writer.model for writer in writers), *self.checks.models]))
 
+    def priced(self) -> list[str]:
+        """Every model that may cost something, the one of the embeddings included."""
+        return [*self.models(), *([] if self.offline else [self.similarity.embedding])]
 
-class GenerationSpec(Services, LibraryPlan):
-    """A specification file: a library plan with the value set, and where its models are reached."""
+    @property
+    def offline(self) -> bool:
+        """Whether likeness is told without a model."""
+        return self.similarity.embedding == OFFLINE_EMBEDDING
+
+
+class ChecksSpec(Services):
+    """A file that says how the scenarios of a library are checked, and by whom; the part of a specification that that needs."""
 
     name: RunName
     value_set: str
     world: str | None = None
     seed: int = 0
+    checks: CheckersConfig
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if self.world is None and any(model.startswith(PLANTED) for model in self.models()):
-            raise ValueError('planted models need `world = "FILE.toml"`, or the built-in `world = "demo"`')
-        unknown = sorted(self.prices.keys() - {*self.models(), self.similarity.embedding})
-        if unknown:
-            raise ValueError(f"prices: {unknown[0]!r} is no model of the specification ({', '.join(self.models())})")
-        return self
+    def models(self) -> list[str]:
+        """Every model that is asked for text, each once."""
+        return list(self.checks.models)
+
+    def priced(self) -> list[str]:
+        """Every model that may cost something."""
+        return self.models()
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed: all but its name, how many scenarios it makes, and how fast."""
         left_out = {"name", "count", "tries", "limits", "providers", "prices"}
         return self.model_dump(mode="json", exclude=left_out, exclude_none=True)
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.world is None and any(model.startswith(PLANTED) for model in self.models()):
+            raise ValueError('planted models need `world = "FILE.toml"`, or the built-in `world = "demo"`')
+        unknown = sorted(self.prices.keys() - set(self.priced()))
+        if unknown:
+            raise ValueError(f"prices: {unknown[0]!r} is no model of the specification ({', '.join(self.priced())})")
+        return self
+
+
+class GenerationSpec(LibraryPlan, ChecksSpec):
+    """A specification file: a library plan with the value set, and where its models are reached."""
+
 
 def parse_spec(document: Document, overrides: Sequence[str] = ()) -> GenerationSpec:
     """A specification from its document, with overrides as `run --set` takes them. Raises InputError."""
     return parse_overridden(document, GenerationSpec, overrides)
+
+
+def parse_checks(document: Document, overrides: Sequence[str] = ()) -> ChecksSpec:
+    """How a library is to be checked, from a specification or from a file with that part alone. Raises InputError."""
+    whole = isinstance(document.data, dict) and "generator" in document.data
+    return parse_overridden(document, GenerationSpec if whole else ChecksSpec, overrides)

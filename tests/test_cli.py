@@ -103,7 +103,7 @@ BAD_SWEEPS = {
     "a missing key": (lambda f: edited(f / "sweep.toml", "planted:beta", "openai:gpt-5.1"), "OPENAI_API_KEY"),
     "a role as a target": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:judge"), "target 'planted:judge' is a role, not a target"),
     "a target as the judge": (lambda f: edited(f / "sweep.toml", "planted:judge", "planted:alpha"), "the planted judge is 'planted:judge'"),
-    "a provider that nobody uses": (lambda f: edited(f / "sweep.toml", "[limits]", "[providers.opneai]\nrequests_per_minute = 5\n[limits]"), "providers.opneai: no model of the sweep is from there"),
+    "a provider that nobody uses": (lambda f: edited(f / "sweep.toml", "[limits]", "[providers.opneai]\nrequests_per_minute = 5\n[limits]"), "providers.opneai: no model named here is from there"),
     "a password in an address": (lambda f: edited(f / "sweep.toml", "[limits]", '[providers.planted]\nbase_url = "http://me:secret@host/v1"\n[limits]'), "put keys in the environment"),
     "a value ranked twice": (lambda f: edited(f / "sweep.toml", "[user]", '[[steering]]\nname = "x"\nranking = ["care", "care"]\n[user]'), "names a value twice: care"),
     "nothing at all": (lambda f: (f / "sweep.toml").write_text(""), "sweep.toml: missing key 'name'"),

@@ -32,7 +32,7 @@ def check_refused(done: Done, said: str, seconds: float, folder: Path) -> None:
     assert done.stdout == ""
     asking, message, *lines = done.stderr.splitlines()
     assert asking.startswith("Asking ")
-    assert message == "error: these models cannot be used as the sweep asks for them:"
+    assert message == "error: these models cannot be used as they are asked for:"
     assert [line.split(": ")[0].strip() for line in lines] == [f"openai-chat:{m}" for m in ("judge", "alpha", "user")]
     for line, name in zip(lines, ("judge", "alpha", "user"), strict=True):
         assert said.format(name=name) in line

@@ -99,7 +99,7 @@ async def test_a_model_that_cannot_be_used_is_told_before_any_episode_is_charged
     with pytest.raises(InputError) as refused:
         await pipeline.run_sweep(sweep, tmp_path / "runs")
     lines = str(refused.value).splitlines()
-    assert lines[0] == "these models cannot be used as the sweep asks for them:"
+    assert lines[0] == "these models cannot be used as they are asked for:"
     assert sorted(line.split(": ")[0].strip() for line in lines[1:]) == [CLAUDE, CHAT]
     assert all(f"http_{status}" in line and "not for you" in line for line in lines[1:])
     assert len(service.asked) == 2

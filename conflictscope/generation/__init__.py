@@ -1,1 +1,7 @@
-"""Making libraries: which scenarios are wanted, round after round; what is a near-duplicate; what a library is worth."""
+"""Making libraries: what is asked for round after round, what is a near-duplicate, the six checks."""
+
+from conflictscope.generation.checking import CheckPanel
+from conflictscope.generation.gate import LEFT, Gate
+from conflictscope.generation.making import Crew, LibraryMaker
+
+__all__ = ["LEFT", "CheckPanel", "Crew", "Gate", "LibraryMaker"]

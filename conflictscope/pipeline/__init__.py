@@ -1,23 +1,42 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
 from conflictscope.pipeline.comparing import compare
+from conflictscope.pipeline.generating import (
+    GenerationResult,
+    LibraryViewer,
+    generate,
+    library_of,
+    load_spec,
+    stage_folder,
+    stage_of,
+)
 from conflictscope.pipeline.planning import plan_sweep
+from conflictscope.pipeline.rechecking import recheck
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
 from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
 from conflictscope.pipeline.serving import serve_plant
-from conflictscope.pipeline.sweep import Sweep, load_sweep
+from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
 
 __all__ = [
+    "GenerationResult",
+    "LibraryViewer",
     "RunResult",
     "Sweep",
     "Viewer",
     "compare",
+    "generate",
     "import_outcomes",
+    "library_of",
+    "load_spec",
     "load_sweep",
     "plan_sweep",
     "rank",
+    "read_sweep",
+    "recheck",
     "remove_demo",
     "run_sweep",
     "serve_plant",
+    "stage_folder",
+    "stage_of",
     "status",
 ]

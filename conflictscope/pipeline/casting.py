@@ -20,15 +20,15 @@ from conflictscope.outcome import Group, Mode
 from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import Journal, SentBatch
-from conflictscope.services import PriceConfig, lane_section
+from conflictscope.services import PriceConfig, Services, lane_section
 
 
 class Lanes:
     """One lane to each model, made when it is first asked for; limits of rate are shared by the lanes of a provider."""
 
-    def __init__(self, sweep: Sweep, journal: Journal, budget: Budget, models: Mapping[str, Model]) -> None:
-        limits = sweep.config.limits
-        self._prices = sweep.config.prices
+    def __init__(self, config: Services, journal: Journal, budget: Budget, models: Mapping[str, Model]) -> None:
+        limits = config.limits
+        self._prices = config.prices
         self._policy = Policy(
             limits.call_timeout_s, limits.attempts, limits.retry_time_s, limits.concurrency, limits.batch_poll_s
         )
@@ -38,7 +38,7 @@ class Lanes:
         self._lanes: dict[str, ModelLane] = {}
         self._rates = {
             name: RateLimit(provider.requests_per_minute, provider.tokens_per_minute)
-            for name, provider in sweep.config.providers.items()
+            for name, provider in config.providers.items()
         }
 
     def to(self, name: str) -> ModelLane:
@@ -91,15 +91,7 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
     Raises InputError for a model that cannot be made (an unknown name, a missing key), a section for a provider that
     nothing is from, a batch where there is no such API, and a cost limit that could not be kept.
     """
-    models: dict[str, Model] = {}
-    failures: list[str] = []
-    for name in config.models():
-        try:
-            models[name] = make.make(name)
-        except InputError as error:
-            failures.append(str(error))
-    if failures:
-        raise InputError("\n".join(failures))
+    models = make_models(config.models(), make)
     for speaker in config.speakers():
         if speaker.agent is not None and speaker.model is None:
             own = agents.agent_model(loaded[speaker.agent])
@@ -107,18 +99,42 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
                 raise InputError(f'the agent {speaker.agent!r} has no model of its own: add `model = "provider:name"`')
             models[speaker.lane] = own if isinstance(own, Model) else make.make(own)
             turn_retries_off(getattr(models[speaker.lane], "client", None))
-    used = {lane_section(name, model.system) for name, model in models.items()}
-    unused = sorted(config.providers.keys() - used)
-    if unused:
-        raise InputError(
-            f"providers.{unused[0]}: no model of the sweep is from there (they are from {', '.join(sorted(used))})"
-        )
     for name in config.batched():
         if models[name].batch_max_requests is None:
             raise InputError(
                 f"batch = true: there is no batch API for {name} (there is one for openai:NAME, anthropic:NAME and google:NAME, "
                 "by pydantic-ai)"
             )
+    check_services(config, models, config.generate.priced() if config.generate else ())
+    return models
+
+
+def make_models(names: Iterable[str], make: Models) -> dict[str, Model]:
+    """The models of these names. Raises InputError that tells of every one that cannot be made."""
+    models: dict[str, Model] = {}
+    failures: list[str] = []
+    for name in names:
+        try:
+            models[name] = make.make(name)
+        except InputError as error:
+            failures.append(str(error))
+    if failures:
+        raise InputError("\n".join(failures))
+    return models
+
+
+def check_services(config: Services, models: Mapping[str, Model], others: Iterable[str] = ()) -> None:
+    """Raises InputError for a section for a provider that nothing is from, and for a cost limit that could not be kept.
+
+    others: names of models that are asked at another time, or for something else than text.
+    """
+    used = {lane_section(name, model.system) for name, model in models.items()}
+    used |= {lane_section(name, "") for name in others}
+    unused = sorted(config.providers.keys() - used)
+    if unused:
+        raise InputError(
+            f"providers.{unused[0]}: no model named here is from there (they are from {', '.join(sorted(used))})"
+        )
     if config.limits.cost_usd is not None:
         unpriced = [name for name, model in models.items() if price_of(name, config.prices, known_price(model)) is None]
         if unpriced:
@@ -129,7 +145,6 @@ def build_models(config: SweepConfig, make: Models, loaded: Mapping[str, Agent[A
                     for name in unpriced
                 )
             )
-    return models
 
 
 def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:

@@ -12,11 +12,10 @@ from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
 from conflictscope.arena import lean_client, quicken
-from conflictscope.config import SweepConfig
 from conflictscope.errors import InputError
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
 from conflictscope.redaction import know_secrets
-from conflictscope.services import PLANTED, ProviderConfig, provider_section
+from conflictscope.services import PLANTED, ProviderConfig, Services, provider_section
 
 _FILES_BESIDE_SOCKETS = 100
 _CONNECT_S = 30.0
@@ -26,7 +25,7 @@ _KEEP_ALIVE_S = 120.0  # longer than a reply takes, so that the connections of o
 class Models:
     """Makes models; an async context that closes what it opened."""
 
-    def __init__(self, config: SweepConfig, world: PlantedWorld | None, lexicon: Lexicon) -> None:
+    def __init__(self, config: Services, world: PlantedWorld | None, lexicon: Lexicon) -> None:
         self._config = config
         self._world = world
         self._lexicon = lexicon
@@ -46,7 +45,7 @@ class Models:
         """The model of this pydantic-ai name. Raises InputError for an unknown name or a missing key."""
         if name.startswith(PLANTED):
             if self._world is None:
-                raise InputError(f'{name!r} needs `world = "FILE.toml"` in the sweep file')
+                raise InputError(f'{name!r} needs `world = "FILE.toml"` in its file')
             return planted_model(self._world, name.removeprefix(PLANTED), self._lexicon)
 
         # Imported here, for the two SDKs take a second to import and a planted run needs neither.

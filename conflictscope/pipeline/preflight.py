@@ -1,9 +1,10 @@
-"""Before a sweep of real models: is each of them there, does it accept our key, and how can it be asked for a verdict?"""
+"""Before real models are put to work: is each of them there, does it accept our key, and how can it be asked for a verdict?"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
@@ -22,10 +23,15 @@ _WRONG_WAY = {"http_400", "http_422", "setup", "unparsed", "empty", "malformed"}
 log = structlog.get_logger()
 
 
+Question: TypeAlias = tuple[str, Role, RoleSettings]
+
+
 async def preflight(
-    config: SweepConfig, lanes: Lanes, writer: RunWriter, session: int, tell: Callable[[str], None]
+    questions: Sequence[Question], lanes: Lanes, writer: RunWriter, session: int, tell: Callable[[str], None]
 ) -> None:
-    """Ask each model that is not planted here one small question, and keep how the judge is asked for verdicts.
+    """Ask each model that is not planted here one small question, and keep how those who judge are asked for verdicts.
+
+    questions: lanes, as what they are asked, and with which settings; as a judge stands for every role that gives typed replies.
 
     Each session asks anew, for a key may have been revoked meanwhile. Raises InputError that tells of every model that failed,
     LimitReached where the budget does not even reach for this.
@@ -33,7 +39,7 @@ async def preflight(
     known = await writer.output_modes()
     checks = []
     scope = f"preflight/{session}"
-    questions = [each for each in preflight_questions(config) if lanes.to(each[0]).model.system != "planted"]
+    questions = [each for each in questions if lanes.to(each[0]).model.system != "planted"]
     for name, role, settings in questions:
         lane = lanes.to(name)
         if role is Role.JUDGE:
@@ -53,17 +59,17 @@ async def preflight(
     ]
     if failures:
         log.error("preflight.failed", failures=failures)
-        raise InputError("these models cannot be used as the sweep asks for them:\n  " + "\n  ".join(failures))
+        raise InputError("these models cannot be used as they are asked for:\n  " + "\n  ".join(failures))
     for result in results:
         if result is not None:
             raise result
 
 
-def preflight_questions(config: SweepConfig) -> list[tuple[str, Role, RoleSettings]]:
+def preflight_questions(config: SweepConfig) -> list[Question]:
     """Which lanes are asked, as what, and with which settings; with the same settings once, for a verdict where it judges."""
-    judges = [(name, Role.JUDGE, _settings(config.judge)) for name in config.judges() if config.judge]
+    judges = [(name, Role.JUDGE, plain_settings(config.judge)) for name in config.judges() if config.judge]
     speakers = [
-        (speaker.lane, Role.USER if speaker is config.user else Role.TARGET, _settings(speaker))
+        (speaker.lane, Role.USER if speaker is config.user else Role.TARGET, plain_settings(speaker))
         for speaker in config.speakers()
     ]
     asked: dict[tuple[str, RoleSettings], Role] = {}
@@ -72,7 +78,7 @@ def preflight_questions(config: SweepConfig) -> list[tuple[str, Role, RoleSettin
     return [(name, role, settings) for (name, settings), role in asked.items()]
 
 
-def _settings(section: RoleSettings) -> RoleSettings:
+def plain_settings(section: RoleSettings) -> RoleSettings:
     """The settings of a section, alone and comparable."""
     return RoleSettings(**{name: getattr(section, name) for name in RoleSettings.model_fields})
 

@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 import math
 import platform
-import signal
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from conflictscope import agents
-from conflictscope.arena import GRACE_S, Budget, Plan, Runner, Stop
-from conflictscope.errors import InputError, LimitReached
+from conflictscope.arena import Budget, Plan, Runner, Stop
+from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor
 from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
 from conflictscope.pipeline.models import Models
-from conflictscope.pipeline.preflight import preflight
+from conflictscope.pipeline.preflight import preflight, preflight_questions
 from conflictscope.pipeline.scheduling import build_scheduler
+from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.planted import Lexicon
 from conflictscope.redaction import know_secrets
@@ -66,11 +64,17 @@ Viewer = Callable[[Monitor], Awaitable[None]]
 
 
 async def run_sweep(
-    sweep: Sweep, runs_dir: Path, viewer: Viewer | None = None, tell: Callable[[str], None] = lambda text: None
+    sweep: Sweep,
+    runs_dir: Path,
+    viewer: Viewer | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+    *,
+    spent_usd: float = 0.0,
 ) -> RunResult:
     """Execute a sweep, or what is left of it, in its folder under `runs_dir`.
 
     viewer: shows the run while it goes on, from its file; it is cancelled when the run ends. tell: shows a line before that.
+    spent_usd: what the making of its library cost, which counts against its limit.
     Raises InputError where the run cannot start, StoreError where it can no longer be written.
     """
     know_secrets()
@@ -86,7 +90,7 @@ async def run_sweep(
         await _check_resumable(folder, sweep)
         folder.create()
         stop = Stop()
-        with folder.locked(), folder.logging(), _stopped_by_signals(stop, tell):
+        with folder.locked(), folder.logging(), stopped_by_signals(stop, tell):
             await _check_resumable(folder, sweep)  # again: another process may have begun it before we held the lock
             async with RunWriter.open(folder.database) as writer, RunReader.open(folder.database) as reader:
                 await _begin(writer, folder, sweep, len(plan))
@@ -107,8 +111,8 @@ async def run_sweep(
                     tell(f"Resuming {folder.name}: {stored:,} of {len(plan):,} episodes are there, {rest}.")
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
                 _, used = await reader.usage()
-                budget = Budget(limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
-                lanes = Lanes(sweep, writer, budget, models)
+                budget = Budget(limits.cost_usd, spent_usd + sum(usage.spent_usd for usage in used.values()))
+                lanes = Lanes(sweep.config, writer, budget, models)
                 runner = Runner(
                     casts_of(sweep, lanes, loaded),
                     writer,
@@ -121,9 +125,11 @@ async def run_sweep(
                 )
                 lanes.resume(await writer.sent_batches())
                 try:
-                    with _stopped_by_time(stop, limits.time_s):
+                    with stopped_by_time(stop, limits.time_s):
                         if stored < len(plan) and not settling.all:
-                            await _unless_stopped(stop, preflight(sweep.config, lanes, writer, session, tell))
+                            await unless_stopped(
+                                stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
+                            )
                         if not stop.asked:
                             async with _shown(viewer, Monitor(reader, folder)):
                                 await runner.run(scheduler)
@@ -141,23 +147,6 @@ async def run_sweep(
                 left = await _left(plan, writer) if state in ("enough", "failed") else []
                 in_batches = await reader.in_batches()
     return RunResult(folder, state, message, snapshot, limits.failed_share, left, in_batches)
-
-
-async def _unless_stopped(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work, or drop it when a stop is asked for. A limit that it reaches asks for one."""
-    task = asyncio.ensure_future(work)
-    waiter = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiter.cancel()
-        task.cancel()
-        await asyncio.wait((task, waiter))
-    if not task.cancelled():
-        try:
-            task.result()
-        except LimitReached as limit:
-            stop.request("limit", str(limit))
 
 
 async def _left(plan: Plan, writer: RunWriter) -> list[str]:
@@ -216,41 +205,6 @@ def versions() -> dict[str, str]:
     """What made a run: Python and the packages that matter."""
     packages = ("conflictscope", "pydantic-ai-slim", "openai", "anthropic", "trueskill", "numpy")
     return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}
-
-
-@contextmanager
-def _stopped_by_signals(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread; whoever runs us elsewhere cancels the task instead
-        return
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt() -> None:
-        if not stop.asked:
-            tell(f"Stopping: what is in flight has {GRACE_S:g} s to finish; once more abandons it.")
-        stop.interrupt()
-
-    for number in signals:
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _stopped_by_time(stop: Stop, time_s: float | None) -> Iterator[None]:
-    if time_s is None:
-        yield
-        return
-    message = f"{time_s:g} s have passed (limits.time_s)"
-    timer = asyncio.get_running_loop().call_later(time_s, stop.request, "limit", message)
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor, stop_rule
+from conflictscope.pipeline.generating import library_progress
 from conflictscope.pipeline.judging import judge_errors
 from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
@@ -14,14 +15,16 @@ from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import rank_log
 from conflictscope.rating import Method, Ranking
 from conflictscope.runfolder import RunFolder
-from conflictscope.snapshot import Snapshot
+from conflictscope.snapshot import LibraryProgress, Snapshot
 from conflictscope.store import RunReader, RunWriter
 from conflictscope.tables import GoldTable, OutcomeTable
 
 
-async def status(folder: RunFolder) -> Snapshot:
-    """Where a run stands."""
+async def status(folder: RunFolder) -> Snapshot | LibraryProgress:
+    """Where a run stands, or a library in the making."""
     async with RunReader.open(folder.database) as reader:
+        if (await reader.meta()).get("kind") == "library":
+            return await library_progress(reader, folder)
         return await Monitor(reader, folder).snapshot(failures=True)
 
 

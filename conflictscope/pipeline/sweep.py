@@ -13,7 +13,7 @@ import tomli_w
 
 from conflictscope import agents
 from conflictscope.config import SweepConfig, parse_sweep
-from conflictscope.documents import read_document
+from conflictscope.documents import Document, read_document
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_library, load_value_set
 from conflictscope.outcome import Group
@@ -51,9 +51,9 @@ class Sweep:
         config = self.config.identity()
         return {
             **{key: value for key, value in config.items() if key not in ("value_set", "scenarios", "world")},
-            "value_set": _digest(self.value_set.model_dump(mode="json")),
-            "scenarios": _digest([scenario.to_json() for scenario in self.scenarios]),
-            "world": _digest(self.world.model_dump(mode="json")) if self.world else None,
+            "value_set": digest(self.value_set.model_dump(mode="json")),
+            "scenarios": digest([scenario.to_json() for scenario in self.scenarios]),
+            "world": digest(self.world.model_dump(mode="json")) if self.world else None,
             "prompts": [prompt.version for prompt in agents.all_prompts()],
         }
 
@@ -64,6 +64,9 @@ class Sweep:
             path = builtin_or_path(data[key], self.base) if key in data else None
             if path is not None:
                 data[key] = str(path)
+        if self.config.generate is not None:
+            against = self.config.generate.against
+            data["generate"]["against"] = [str(builtin_or_path(each, self.base) or each) for each in against]
         return f"# As executed, from {self.source}; agents are imported from {self.base}\n\n{tomli_w.dumps(data)}"
 
     def stated_ranking(self, group: Group) -> tuple[str, ...]:
@@ -78,14 +81,36 @@ class Sweep:
         return self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, self.stated_ranking(group))
 
 
-def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> Sweep:
-    """A sweep from a file or a built-in name, with everything that it refers to. Raises InputError; writes nothing."""
+@dataclass(frozen=True)
+class SweepFile:
+    """A sweep file as it was read, before anything that it names is loaded."""
+
+    path: Path
+    document: Document
+    config: SweepConfig
+    source: str
+
+
+def read_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> SweepFile:
+    """A sweep file, by path or built-in name. Raises InputError."""
     path = find("sweeps", reference, Path.cwd())
     document = read_document(path)
     config = parse_sweep(document, overrides)
     if name is not None:
         config = config.model_copy(update={"name": name})
-    base = path.parent
+    source = str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
+    return SweepFile(path, document, config, source)
+
+
+def load_sweep(
+    reference: str, overrides: Sequence[str] = (), *, name: str | None = None, library: Path | None = None
+) -> Sweep:
+    """A sweep from a file or a built-in name, with everything that it refers to. Raises InputError; writes nothing.
+
+    library: the one that its [generate] section has made.
+    """
+    file = read_sweep(reference, overrides, name=name)
+    path, document, config, base = file.path, file.document, file.config, file.path.parent
     value_set = load_value_set(find("values", config.value_set, base))
     for number, steering in enumerate(config.steering):
         for value in steering.ranking:
@@ -96,7 +121,15 @@ def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | Non
                     path=path,
                     line=document.line(["steering", number, "ranking"]),
                 )
-    scenarios = load_library(find("libraries", config.scenarios, base), value_set)
+    if config.scenarios is not None:
+        library = find("libraries", config.scenarios, base)
+    elif library is None or not library.is_file():
+        raise InputError(
+            "the library that its [generate] section asks for is not made yet: `run` makes it",
+            path=path,
+            line=document.line(["generate"]),
+        )
+    scenarios = load_library(library, value_set)
     passing = [scenario for scenario in scenarios if scenario.passes]
     if not passing:
         raise InputError("no scenario of the library passes its checks", path=path, line=document.line(["scenarios"]))
@@ -107,8 +140,7 @@ def load_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | Non
             _check_world(world, config, passing)
         except InputError as error:
             raise InputError(str(error), path=path, line=document.line(["world"])) from None
-    source = str(path) if builtin_or_path(reference, base) else f"built in: {reference}"
-    return Sweep(config, source, base, value_set, passing, len(scenarios) - len(passing), world)
+    return Sweep(config, file.source, base, value_set, passing, len(scenarios) - len(passing), world)
 
 
 def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[Scenario]) -> None:
@@ -129,5 +161,6 @@ def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[S
             raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is '{PLANTED}{role}'")
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """A short hash of what can be written as JSON."""
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

@@ -108,6 +108,36 @@ MIGRATIONS: dict[str, str] = {
         -- JSON: how many outcomes there were when the sweep stopped playing the group, and the rule that held; else NULL
         ALTER TABLE groups ADD COLUMN settled TEXT;
     """,
+    "0005_library": """
+        CREATE TABLE rounds (  -- of a library in the making: requests for outlines of one pair of values, and what came of them
+            key TEXT PRIMARY KEY,  -- the scope of its calls
+            value_a TEXT NOT NULL,
+            value_b TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            lots TEXT NOT NULL,  -- JSON: [value of action a, value of action b, template, outlines asked for], a request each
+            problems TEXT,  -- JSON: how many replies could not be used as they came, by kind
+            begun_at TEXT NOT NULL,
+            ended_at TEXT  -- NULL while it goes on; its drafts are committed with its end
+        );
+        CREATE TABLE drafts (  -- outlines, and what became of them
+            round TEXT NOT NULL REFERENCES rounds (key),
+            place INTEGER NOT NULL,
+            id TEXT NOT NULL,  -- of the scenario; equal outlines have equal ids
+            state TEXT NOT NULL,  -- passed, rejected (by a check), duplicate or failed
+            reason TEXT,
+            same_as TEXT,  -- the scenario that a duplicate repeats
+            cosine REAL,
+            outline TEXT NOT NULL,  -- JSON
+            body TEXT,  -- JSON of the scenario; NULL where there never was one
+            PRIMARY KEY (round, place)
+        );
+        CREATE TABLE embeddings (  -- what was paid for once
+            model TEXT NOT NULL,
+            digest BLOB NOT NULL,  -- of the text
+            vector BLOB NOT NULL,  -- little-endian float32
+            PRIMARY KEY (model, digest)
+        ) WITHOUT ROWID;
+    """,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -12,11 +13,13 @@ from typing import Any, Self
 
 import aiosqlite
 
+from conflictscope.drafts import DraftState, Round
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
 from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
 from conflictscope.rating import StopRule
 from conflictscope.snapshot import Conversation, Purpose, Usage
+from conflictscope.store.drafts import read_rounds
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 
 _OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
@@ -42,6 +45,18 @@ class JudgedGroup:
     group: Group
     judge: str | None
     looks: PairedLooks
+
+
+@dataclass(frozen=True, slots=True)
+class DraftCounts:
+    """Of a library in the making: outlines asked for by pair, drafts by pair and state, problems by kind, drafts that checkers
+    failed by check.
+    """
+
+    asked: Mapping[tuple[str, str], int]
+    states: Mapping[tuple[tuple[str, str], DraftState], int]
+    problems: Mapping[str, int]
+    rejected: Mapping[str, int]
 
 
 class RunReader:
@@ -93,10 +108,11 @@ class RunReader:
             Session(*row) for row in await self._rows("SELECT started_at, ended_at, state FROM sessions ORDER BY id")
         ]
 
-    async def last_outcome_at(self) -> str | None:
-        """When the newest outcome was committed."""
-        rows = await self._rows("SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1")
-        return str(rows[0][0]) if rows else None
+    async def last_sign_at(self) -> str | None:
+        """When the newest outcome was committed, or the newest call sent."""
+        query = "SELECT created_at FROM {} ORDER BY seq DESC LIMIT 1"
+        signs = [at for table in ("episodes", "calls") for (at,) in await self._rows(query.format(table)) if at]
+        return max(signs, default=None)
 
     async def outcomes(self, after: int = 0) -> AsyncIterator[tuple[int, Outcome]]:
         """Outcomes with their sequence numbers, in the order in which they were committed."""
@@ -196,6 +212,26 @@ class RunReader:
         """How many calls wait in batches that are still to be collected."""
         [(calls,)] = await self._rows("SELECT count(*) FROM calls WHERE state = 'sent' AND batch IS NOT NULL")
         return int(calls)
+
+    async def rounds(self) -> list[Round]:
+        """The rounds of a library in the making, with what came of them."""
+        return await read_rounds(self._connection)
+
+    async def draft_counts(self) -> DraftCounts:
+        """What a library in the making is made of so far."""
+        asked: Counter[tuple[str, str]] = Counter()
+        problems: Counter[str] = Counter()
+        for value_a, value_b, lots, found in await self._rows("SELECT value_a, value_b, lots, problems FROM rounds"):
+            asked[value_a, value_b] += sum(lot[-1] for lot in json.loads(lots))
+            problems.update(json.loads(found or "{}"))
+        query = """SELECT r.value_a, r.value_b, d.state, count(*) FROM drafts d JOIN rounds r ON r.key = d.round
+                   GROUP BY 1, 2, 3"""
+        states = {((a, b), DraftState(state)): count for a, b, state, count in await self._rows(query)}
+        # A scenario that fails a check of several checkers, or of both values, fails it once.
+        query = """SELECT name, count(*) FROM (SELECT DISTINCT d.rowid, c.value ->> 'name' AS name
+                   FROM drafts d, json_each(d.body, '$.checks') c WHERE d.state = 'rejected' AND NOT c.value ->> 'passed')
+                   GROUP BY name"""
+        return DraftCounts(asked, states, problems, dict(await self._rows(query)))
 
     async def failures(self) -> Mapping[str, int]:
         """Failed episodes by kind."""

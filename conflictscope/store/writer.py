@@ -77,7 +77,14 @@ class _Settled:
     rule: StopRule
 
 
-_Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | _Settled | EpisodeRecord
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    statement: str
+    rows: Sequence[tuple[Any, ...]]
+    committed: asyncio.Future[None] | None
+
+
+_Item: TypeAlias = _Sent | _Ended | _Opening | _BatchSent | _BatchEnded | _Settled | _Rows | EpisodeRecord
 
 
 class RunWriter:
@@ -85,10 +92,12 @@ class RunWriter:
 
     Rows are queued and committed in the order in which they came, as soon as there are COMMIT_ROWS or COMMIT_S has passed, so
     that an outcome is never committed before the calls and the opening message that it rests on.
+
+    connection: for reading by others in this package.
     """
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self._queue: list[_Item] = []
         self._awaited = self._closing = False
         self._some, self._full, self._room, self._idle = (asyncio.Event() for _ in range(4))
@@ -133,22 +142,22 @@ class RunWriter:
             if isinstance(values, ValueSet)
             else [(i, name, None, None) for i, name in enumerate(values)]
         )
-        await self._connection.execute("BEGIN")
-        await self._connection.executemany("INSERT INTO run_values VALUES (?, ?, ?, ?)", rows)
-        await self._connection.executemany(
+        await self.connection.execute("BEGIN")
+        await self.connection.executemany("INSERT INTO run_values VALUES (?, ?, ?, ?)", rows)
+        await self.connection.executemany(
             "INSERT INTO meta VALUES (?, ?)", [(key, redact(json.dumps(value))) for key, value in meta.items()]
         )
-        await self._connection.execute("COMMIT")
+        await self.connection.execute("COMMIT")
 
     async def add_scenarios(self, scenarios: Iterable[Scenario], prompts: Mapping[str, str]) -> None:
         """Write the scenarios and the texts of the prompts; those that are there already stay."""
-        await self._connection.execute("BEGIN")
-        await self._connection.executemany(
+        await self.connection.execute("BEGIN")
+        await self.connection.executemany(
             "INSERT OR IGNORE INTO scenarios VALUES (?, ?, ?, ?)",
             ((s.id, s.value_a, s.value_b, json.dumps(s.to_json())) for s in scenarios),
         )
-        await self._connection.executemany("INSERT OR IGNORE INTO prompts VALUES (?, ?)", prompts.items())
-        await self._connection.execute("COMMIT")
+        await self.connection.executemany("INSERT OR IGNORE INTO prompts VALUES (?, ?)", prompts.items())
+        await self.connection.execute("COMMIT")
 
     async def begin_session(self, settings: Mapping[str, Any] | None = None) -> int:
         """Note that a process works on the run from now on; returns the session's id.
@@ -159,39 +168,40 @@ class RunWriter:
         batches that are still to be collected. Episodes that failed are taken out, to be played again: their calls stay in the
         journal, and what was answered is not asked again, but for the replies that they failed by.
         """
-        await self._connection.execute("BEGIN IMMEDIATE")
-        await self._connection.execute(
+        await self.connection.execute("BEGIN IMMEDIATE")
+        await self.connection.execute(
             """UPDATE sessions SET state = 'killed', ended_at = max(
-                   started_at, coalesce((SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1), started_at)
+                   started_at, coalesce((SELECT created_at FROM episodes ORDER BY seq DESC LIMIT 1), started_at),
+                   coalesce((SELECT created_at FROM calls ORDER BY seq DESC LIMIT 1), started_at)
                ) WHERE state IS NULL"""
         )
         lost = await self._fetch(
             """SELECT seq FROM calls WHERE state = 'sent'
                AND (batch IS NULL OR EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)) ORDER BY seq"""
         )
-        await self._connection.executemany(
+        await self.connection.executemany(
             "UPDATE calls SET state = 'abandoned', ended = ? WHERE seq = ?",
             [(self._next_end + place, seq) for place, (seq,) in enumerate(lost)],
         )
         self._next_end += len(lost)
         for scope in ("e.key", "'opening/' || e.scenario_id"):
-            await self._connection.execute(
+            await self.connection.execute(
                 f"""UPDATE calls SET fingerprint = '' WHERE seq IN (
                         SELECT c.seq FROM episodes e JOIN calls c ON c.scope = {scope}
                         WHERE c.state = 'committed' AND e.verdict = c.role || '_failed'
                         AND substr(e.failure, 1, instr(e.failure, ':') - 1) IN {_OF_NO_USE})"""
             )
         failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
-        await self._connection.execute(
+        await self.connection.execute(
             f"DELETE FROM judgements WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
         )
-        await self._connection.execute(f"DELETE FROM episodes WHERE {failed}")
-        await self._connection.executemany(
+        await self.connection.execute(f"DELETE FROM episodes WHERE {failed}")
+        await self.connection.executemany(
             "INSERT OR REPLACE INTO meta VALUES (?, ?)",
             [(key, json.dumps(value)) for key, value in (settings or {}).items()],
         )
-        cursor = await self._connection.execute("INSERT INTO sessions (started_at) VALUES (?)", (now(),))
-        await self._connection.execute("COMMIT")
+        cursor = await self.connection.execute("INSERT INTO sessions (started_at) VALUES (?)", (now(),))
+        await self.connection.execute("COMMIT")
         await self._load_answered()
         return cursor.lastrowid or 0
 
@@ -215,12 +225,12 @@ class RunWriter:
 
     async def record_output_mode(self, model: str, mode: OutputMode) -> None:
         """Keep what the preflight found out."""
-        await self._connection.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?, ?)", (model, mode, now()))
+        await self.connection.execute("INSERT OR REPLACE INTO lanes VALUES (?, ?, ?)", (model, mode, now()))
 
     async def end_session(self, session: int, state: str) -> None:
         """Note how and when it ended, after all that is queued."""
         await self._idle.wait()
-        await self._connection.execute(
+        await self.connection.execute(
             "UPDATE sessions SET ended_at = ?, state = ? WHERE id = ?", (now(), state, session)
         )
 
@@ -254,10 +264,7 @@ class RunWriter:
         """Keep a batch and which calls are in it; returns when it is committed. Raises StoreError where it cannot be."""
         committed = asyncio.get_running_loop().create_future()
         self._put(_BatchSent(batch, model, handle, numbers, committed))
-        assert self._writer is not None, "only asked while writing"
-        await asyncio.wait((committed, self._writer), return_when=asyncio.FIRST_COMPLETED)
-        if not committed.done():
-            raise StoreError(f"the batch {batch} could not be written down")
+        await self._until(committed, f"the batch {batch}")
 
     def batch_ended(self, batch: str) -> None:
         """Queue that a batch was collected."""
@@ -288,9 +295,25 @@ class RunWriter:
         for start in range(0, len(wanted), _KEYS_PER_QUERY):
             some = wanted[start : start + _KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
-            rows = await self._connection.execute_fetchall(f"SELECT key FROM episodes WHERE key IN ({marks})", some)
+            rows = await self.connection.execute_fetchall(f"SELECT key FROM episodes WHERE key IN ({marks})", some)
             found.update(str(row[0]) for row in rows)
         return found
+
+    def put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Queue rows of a table that only `store.drafts` knows, behind all that is queued."""
+        self._put(_Rows(statement, rows, None))
+
+    async def commit(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """The same; returns when they are committed. Raises StoreError where they cannot be."""
+        committed = asyncio.get_running_loop().create_future()
+        self._put(_Rows(statement, rows, committed))
+        await self._until(committed, "what was to be kept")
+
+    async def _until(self, committed: asyncio.Future[None], what: str) -> None:
+        assert self._writer is not None, "only asked while writing"
+        await asyncio.wait((committed, self._writer), return_when=asyncio.FIRST_COMPLETED)
+        if not committed.done():
+            raise StoreError(f"{what} could not be written down")
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -306,7 +329,7 @@ class RunWriter:
             self._room.clear()
 
     async def _fetch(self, query: str) -> list[Any]:
-        return list(await self._connection.execute_fetchall(query))
+        return list(await self.connection.execute_fetchall(query))
 
     async def _load(self) -> None:
         """What a resumed run needs of the former ones."""
@@ -322,13 +345,14 @@ class RunWriter:
         self._openings = {row[0]: row[1] for row in await fetch("SELECT scenario_id, text FROM openings")}
 
     async def _load_answered(self) -> None:
-        """What was answered for episodes that are still to be played: bounded by what was in flight."""
+        """What was answered for episodes and rounds that are still to be ended: bounded by what was in flight."""
         self._answered = {
             (scope, fingerprint): reply
             for scope, fingerprint, reply in await self._fetch(
                 """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL AND fingerprint != ''
                    AND NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
-                   AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)"""
+                   AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)
+                   AND scope NOT IN (SELECT key FROM rounds WHERE ended_at IS NOT NULL)"""
             )
         }
 
@@ -380,6 +404,7 @@ class RunWriter:
         batches: list[_BatchSent] = []
         batch_ends: list[tuple[str, str]] = []
         settled: list[tuple[str, int]] = []
+        others: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
         awaited: list[asyncio.Future[None]] = []
         for item in group:
             match item:
@@ -411,9 +436,13 @@ class RunWriter:
                     batches.append(item)
                 case _BatchEnded(batch):
                     batch_ends.append((moment, batch))
+                case _Rows(statement, some, committed):
+                    others.append((statement, some))
+                    if committed is not None:
+                        awaited.append(committed)
                 case _Settled(whose, rated, rule):
                     settled.append((json.dumps({"outcomes": rated, **asdict(rule)}), self._groups[whose]))
-        await self._connection.execute("BEGIN IMMEDIATE")
+        await self.connection.execute("BEGIN IMMEDIATE")
         statements = (
             (
                 "INSERT INTO groups (id, target, mode, steering) VALUES (?, ?, ?, ?)",
@@ -431,11 +460,12 @@ class RunWriter:
             (f"INSERT INTO episodes VALUES (?{', ?' * 18})", episodes),
             (f"INSERT INTO judgements VALUES (?{', ?' * 7})", judgements),
             ("UPDATE groups SET settled = ? WHERE id = ?", settled),
+            *others,
         )
         # All at once: they are carried out one after another, but nobody waits for the event loop between them. On a busy one
         # that is the difference between a tenth of a second and half of one until a reply is safe.
-        await asyncio.gather(*(self._connection.executemany(statement, rows) for statement, rows in statements if rows))
-        await self._connection.execute("COMMIT")
+        await asyncio.gather(*(self.connection.executemany(statement, rows) for statement, rows in statements if rows))
+        await self.connection.execute("COMMIT")
         for committed in (*awaited, *(batch.committed for batch in batches)):
             if not committed.done():  # nobody may wait any more
                 committed.set_result(None)

@@ -1,16 +1,20 @@
 """What people look at: made from snapshots and rankings, never from a running part."""
 
 from conflictscope.views.comparison import print_comparisons
+from conflictscope.views.generation import library_lines, live_library, print_library_progress
 from conflictscope.views.planning import print_forecast
 from conflictscope.views.terminal import lines, live, print_conversation, print_library, print_rankings, print_status
 
 __all__ = [
+    "library_lines",
     "lines",
     "live",
+    "live_library",
     "print_comparisons",
     "print_conversation",
     "print_forecast",
     "print_library",
+    "print_library_progress",
     "print_rankings",
     "print_status",
 ]

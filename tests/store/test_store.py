@@ -406,7 +406,7 @@ async def test_a_killed_session_is_closed_at_its_last_sign_of_life(tmp_path: Pat
         await writer.end_session(await writer.begin_session(), "finished")
     async with RunReader.open(path) as reader:
         killed, finished = await reader.sessions()
-        assert killed.ended_at == await reader.last_outcome_at()
+        assert killed.ended_at == await reader.last_sign_at()
     assert (killed.state, finished.state) == ("killed", "finished")
 
 

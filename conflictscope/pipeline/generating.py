@@ -1,0 +1,320 @@
+"""Making a library in its run folder: begin or resume, round after round, write the file, say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from conflictscope import agents
+from conflictscope.documents import read_document
+from conflictscope.drafts import DraftState
+from conflictscope.errors import InputError
+from conflictscope.generation import CheckPanel, Crew, Embedding, LibraryMaker
+from conflictscope.library import find, load_library, load_value_set, write_library
+from conflictscope.monitor import elapsed_s, run_state
+from conflictscope.pipeline.casting import check_services, make_models
+from conflictscope.pipeline.likeness import likeness
+from conflictscope.pipeline.models import Models
+from conflictscope.pipeline.sweep import SweepFile, digest, read_sweep
+from conflictscope.pipeline.work import Work, opened
+from conflictscope.planted import Lexicon, PlantedWorld, parse_world
+from conflictscope.redaction import know_secrets
+from conflictscope.runfolder import RunFolder
+from conflictscope.scenario import Scenario
+from conflictscope.services import PLANTED, builtin_or_path, lane_section
+from conflictscope.snapshot import LibraryProgress, PairProgress
+from conflictscope.spec import ChecksSpec, GenerationSpec, LibraryPlan, parse_spec
+from conflictscope.store import LibraryStore, RunReader
+from conflictscope.values import ValueSet
+
+LIBRARY = "library.jsonl"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Specification:
+    """A specification file with everything that it names, loaded and checked.
+
+    others: the scenarios of the libraries that it must not repeat.
+    """
+
+    config: GenerationSpec
+    source: str
+    value_set: ValueSet
+    world: PlantedWorld | None
+    others: Sequence[Scenario]
+
+    def identity(self) -> dict[str, Any]:
+        """What a resume must share with what it resumes; how many scenarios, limits and providers may change."""
+        config = self.config.identity()
+        return {
+            **{key: value for key, value in config.items() if key not in ("value_set", "world", "against")},
+            "value_set": digest(self.value_set.model_dump(mode="json")),
+            "world": digest(self.world.model_dump(mode="json")) if self.world else None,
+            "against": digest([scenario.to_json() for scenario in self.others]),
+            "prompts": [prompt.version for prompt in agents.generation_prompts()],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationResult:
+    """How the making of a library ended.
+
+    library: the file. scenarios: how many it holds, those that failed a check included. state: `finished`, `interrupted`, `limit`
+    or `failed` (a lane was closed). message: why, in words.
+    """
+
+    folder: RunFolder
+    library: Path
+    scenarios: int
+    state: str
+    message: str
+    progress: LibraryProgress
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 a pair is short of its count or a lane is closed, 3 a limit, 130 interrupted."""
+        return {"failed": 1, "limit": 3, "interrupted": 130}.get(self.state, int(self.progress.short > 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            **self.progress.to_json(),
+            "state": self.state,
+            "library": str(self.library),
+            "scenarios": self.scenarios,
+        }
+
+
+LibraryViewer = Callable[[Callable[[], Awaitable[LibraryProgress]]], Awaitable[None]]
+
+
+def load_spec(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> Specification:
+    """A specification from a file, with everything that it refers to. Raises InputError; writes nothing."""
+    path = find("specs", reference, Path.cwd())
+    config = parse_spec(read_document(path), overrides)
+    if name is not None:
+        config = config.model_copy(update={"name": name})
+    return specify(
+        config, path.parent, str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
+    )
+
+
+def specify(config: GenerationSpec, base: Path, source: str) -> Specification:
+    """A specification with everything that it refers to. base: where its relative paths begin. Raises InputError."""
+    value_set = load_value_set(find("values", config.value_set, base))
+    world = load_world(config, base, source)
+    others = [scenario for library in config.against for scenario in load_library(find("libraries", library, base))]
+    return Specification(config, source, value_set, world, others)
+
+
+def load_world(config: ChecksSpec, base: Path, source: str) -> PlantedWorld | None:
+    """The planted world that a specification names, if any, with a part for each planted model. Raises InputError."""
+    if config.world is None:
+        return None
+    world = parse_world(read_document(find("worlds", config.world, base)))
+    parts: list[tuple[str, str, Sequence[str]]] = [
+        ("checks.models", model, world.checker_names) for model in config.checks.models
+    ]
+    if isinstance(config, GenerationSpec):
+        parts.append(("generator.model", config.generator.model, ["generator"]))
+        parts += [("user.model", config.user.model, ["user"])] if config.user else []
+    try:
+        world.check_in_process()
+        for key, model, fitting in parts:
+            if model.startswith(PLANTED) and model.removeprefix(PLANTED) not in fitting:
+                names = ", ".join(PLANTED + each for each in fitting)
+                raise InputError(f"{key}: {model!r} cannot play that part: fitting is {names}")
+    except InputError as error:
+        raise InputError(str(error), path=source) from None
+    return world
+
+
+def stage_of(file: SweepFile) -> Specification | None:
+    """The specification of the library that a sweep makes first; None where it names one that is there. Raises InputError."""
+    config = file.config
+    if config.generate is None:
+        return None
+    plan = config.generate
+    sections = {lane_section(model, "") for model in plan.priced()}
+    spec = GenerationSpec(
+        **{name: getattr(plan, name) for name in LibraryPlan.model_fields},
+        name=config.name,
+        value_set=config.value_set,
+        world=config.world,
+        seed=config.seed,
+        limits=config.limits,
+        providers={name: section for name, section in config.providers.items() if name in sections},
+        prices={name: price for name, price in config.prices.items() if name in plan.priced()},
+    )
+    return specify(spec, file.path.parent, file.source)
+
+
+def stage_folder(run: RunFolder) -> RunFolder:
+    """Where the library that a sweep makes first is made: inside the folder of its run."""
+    return RunFolder(run.path / "library")
+
+
+def library_of(reference: str, overrides: Sequence[str], runs_dir: Path) -> Path:
+    """The library that a sweep with a [generate] section has made, or will have."""
+    return stage_folder(RunFolder.named(read_sweep(reference, overrides).config.name, runs_dir)).path / LIBRARY
+
+
+async def generate(
+    spec: Specification,
+    folder: RunFolder,
+    output: Path | None = None,
+    viewer: LibraryViewer | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> GenerationResult:
+    """Make a library, or what is left of it, in its run folder; and write it to `output` (default: a file in the folder).
+
+    Scenarios that `output` holds already, from elsewhere, count and stay. viewer: shows the progress while it goes on, from the
+    run file; it is cancelled at the end. tell: shows a line. Raises InputError where it cannot start.
+    """
+    know_secrets()
+    config = spec.config
+    library = output or folder.path / LIBRARY
+    if library.suffix != ".jsonl":
+        raise InputError(f"-o: expected a .jsonl file, got {str(library)!r}")
+    there = load_library(library, spec.value_set) if output is not None and output.exists() else ()
+    async with Models(config, spec.world, Lexicon.of(())) as make:
+        try:
+            models = make_models(config.models(), make)
+            likeness_model = None if config.offline else make.embedding(config.similarity.embedding)
+            check_services(config, models, config.priced())
+        except InputError as error:
+            raise InputError(str(error), path=spec.source) from None
+        meta = {
+            "source": spec.source,
+            "spec": config.model_dump(mode="json", exclude_none=True),
+            "world": spec.world.model_dump(mode="json", exclude_none=True) if spec.world else None,
+        }
+        async with opened(
+            "library",
+            config,
+            folder,
+            models,
+            value_set=spec.value_set,
+            identity=spec.identity(),
+            meta=meta,
+            tell=tell,
+        ) as work:
+            store = LibraryStore(work.writer)
+            own = {draft.id for one in await store.rounds() for draft in one.drafts}
+            existing = [scenario for scenario in there if scenario.id not in own]
+            passing = Counter(scenario.pair for scenario in existing if scenario.passes)
+            pairs = config.pairs_of(spec.value_set)
+            maker = _maker(spec, work, store, likeness(work, likeness_model, store), existing)
+
+            async def progress() -> LibraryProgress:
+                return await library_progress(work.reader, folder)
+
+            async def make_it() -> None:
+                async with _shown(viewer, progress):
+                    await maker.run(pairs)
+
+            roles = [
+                (config.generator.model, config.generator),
+                *((model, config.checks) for model in config.checks.models),
+            ]
+            roles += [(config.user.model, config.user)] if config.user else []
+            await work.do(
+                make_it,
+                roles,
+                count=config.count,
+                tries=config.tries,
+                pairs=[[*pair, passing[min(pair), max(pair)]] for pair in pairs],
+            )
+            made = [
+                draft.scenario for one in await store.rounds() for draft in one.drafts if draft.kept and draft.scenario
+            ]
+            scenarios = [*existing, *made]
+            if scenarios:
+                write_library(library, scenarios)
+            return GenerationResult(folder, library, len(scenarios), work.state, work.message, await progress())
+
+
+def _maker(
+    spec: Specification, work: Work, store: LibraryStore, likeness: Embedding, existing: Sequence[Scenario]
+) -> LibraryMaker:
+    config = spec.config
+    values = {value.name: value for value in spec.value_set.values}
+    gate = work.gate
+    generator = agents.ModelGenerator(
+        agents.LeanSpeaker(work.lanes.to(config.generator.model), config.generator), config.generator.model
+    )
+    writer = None
+    if config.user is not None:
+        writer = agents.ModelOpeningWriter(agents.LeanSpeaker(work.lanes.to(config.user.model), config.user))
+    panel = CheckPanel(work.checkers(), config.checks.names, seed=config.seed, values=values, gate=gate)
+    return LibraryMaker(
+        config,
+        Crew(generator, panel, writer, likeness),
+        store,
+        seed=config.seed,
+        values=values,
+        existing=existing,
+        others=spec.others,
+        gate=gate,
+    )
+
+
+@asynccontextmanager
+async def _shown(
+    viewer: LibraryViewer | None, progress: Callable[[], Awaitable[LibraryProgress]]
+) -> AsyncIterator[None]:
+    """Show the progress while the block runs; a view that breaks must not take the work with it."""
+    if viewer is None:
+        yield
+        return
+
+    async def isolated() -> None:
+        try:
+            await viewer(progress)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is in the log
+            log.warning("view.failed", error=f"{type(error).__name__}: {error}")
+
+    task = asyncio.create_task(isolated())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgress:
+    """How far the making of a library is, from its run file."""
+    meta = await reader.meta()
+    counts = await reader.draft_counts()
+    pairs = []
+    for value_a, value_b, there in meta["pairs"]:
+        pair = value_a, value_b
+        passed = there + counts.states.get((pair, DraftState.PASSED), 0)
+        at_most = meta["tries"] * meta["count"]
+        pairs.append(PairProgress(*pair, meta["count"], passed, counts.asked.get(pair, 0), at_most))
+    _, used = await reader.usage()
+    in_flight, _ = await reader.in_flight()
+    running = folder.in_work
+    return LibraryProgress(
+        run=folder.name,
+        state=run_state("library", await reader.sessions(), running=running),
+        pairs=pairs,
+        drafts={s: sum(count for (_, own), count in counts.states.items() if own is s) for s in DraftState},
+        rejected=counts.rejected,
+        problems=counts.problems,
+        embedding=meta["spec"]["similarity"]["embedding"],
+        threshold=meta["spec"]["similarity"]["threshold"],
+        usage=used,
+        in_flight=in_flight if running else 0,
+        limit_usd=meta["limits"].get("cost_usd"),
+        elapsed_s=await elapsed_s(reader, running=running),
+    )

@@ -1,0 +1,67 @@
+"""What ends work early: signals, the time limit, a limit that some piece of it runs into."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from conflictscope.arena import GRACE_S, Stop
+from conflictscope.errors import LimitReached
+
+
+async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work, or drop it when a stop is asked for. A limit that it reaches asks for one."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        task.cancel()
+        await asyncio.wait((task, waiter))
+    if not task.cancelled():
+        try:
+            task.result()
+        except LimitReached as limit:
+            stop.request("limit", str(limit))
+
+
+@contextmanager
+def stopped_by_signals(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask for a stop; once more, and what is in flight is abandoned."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread; whoever runs us elsewhere cancels the task instead
+        return
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def interrupt() -> None:
+        if not stop.asked:
+            tell(f"Stopping: what is in flight has {GRACE_S:g} s to finish; once more abandons it.")
+        stop.interrupt()
+
+    for number in signals:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def stopped_by_time(stop: Stop, time_s: float | None) -> Iterator[None]:
+    """A stop is asked for after so many seconds."""
+    if time_s is None:
+        yield
+        return
+    message = f"{time_s:g} s have passed (limits.time_s)"
+    timer = asyncio.get_running_loop().call_later(time_s, stop.request, "limit", message)
+    try:
+        yield
+    finally:
+        timer.cancel()
