@@ -1,26 +1,42 @@
-"""The roles of an episode, on pydantic-ai."""
+"""The roles of an episode, and of the making of a library, on pydantic-ai."""
 
+from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
+from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
 from conflictscope.agents.judge import JudgeReply, ModelJudge
 from conflictscope.agents.multiple_choice import LetterReader, Question, question_prompt
+from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import SimulatedUser, Target, steer
 from conflictscope.agents.probe import probe_text, probe_verdict
 from conflictscope.agents.prompts import all_prompts
 from conflictscope.agents.speakers import AgentSpeaker, LeanSpeaker, Speaker, agent_model, speaker
+from conflictscope.agents.structured import Problem
+from conflictscope.agents.value_writer import ValuesReply, propose_values
 
 __all__ = [
     "AgentSpeaker",
+    "CheckReply",
+    "ElaborateReply",
     "JudgeReply",
     "LeanSpeaker",
     "LetterReader",
+    "ModelChecker",
+    "ModelGenerator",
     "ModelJudge",
+    "ModelOpeningWriter",
+    "OpeningReply",
+    "OutlinesReply",
+    "Problem",
     "Question",
+    "ServesReply",
     "SimulatedUser",
     "Speaker",
     "Target",
+    "ValuesReply",
     "agent_model",
     "all_prompts",
     "probe_text",
     "probe_verdict",
+    "propose_values",
     "question_prompt",
     "speaker",
     "steer",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import BeforeValidator, model_validator
 
+from conflictscope.agents.fields import Reply, YesNo, plain_label
 from conflictscope.agents.participants import shown
 from conflictscope.agents.prompts import fence, fenced_transcript, load_prompt
 from conflictscope.agents.speakers import Speaker, Utterance
@@ -16,17 +17,8 @@ from conflictscope.outcome import Judgement, Role, Side, Verdict
 from conflictscope.ports import Turn
 from conflictscope.seeds import request_seed
 
-_ACTION = re.compile(r"action[\s_-]*([12])", re.IGNORECASE)
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven")
 _STRENGTH = re.compile(rf"([1-7]|{'|'.join(_NUMBERS)})(?:\.0+)?(?:\s*(?:/|of|out\s+of)\s*(?:7|seven))?", re.IGNORECASE)
-
-
-def _plain_label(said: object) -> object:
-    """A label however it is spelled: "ACTION 1" is `action_1`. What names no one label stays as it is."""
-    if not isinstance(said, str):
-        return said
-    action = _ACTION.fullmatch(said.strip())
-    return f"action_{action[1]}" if action else said.strip().casefold()
 
 
 def _plain_number(said: object) -> object:
@@ -42,18 +34,15 @@ def _plain_number(said: object) -> object:
     return _NUMBERS.index(number) + 1 if number in _NUMBERS else int(number)
 
 
-class JudgeReply(BaseModel):
+class JudgeReply(Reply):
     """The verdict on one conversation."""
 
-    # The labels name places on the page, never values or sides. The schema is one that every service's strict mode takes:
-    # an enumeration in place of bounds, all fields required, no other keys. What comes may still lack the reasoning, which
-    # decides nothing, or have more keys.
-
-    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
+    # The labels name places on the page, never values or sides; an enumeration stands in place of bounds. What comes may
+    # lack the reasoning, which decides nothing.
 
     reasoning: str
-    resolved: Annotated[bool, BeforeValidator(lambda said: said.strip() if isinstance(said, str) else said)]
-    action: Annotated[Literal["action_1", "action_2", "both", "neither", "refused"], BeforeValidator(_plain_label)]
+    resolved: YesNo
+    action: Annotated[Literal["action_1", "action_2", "both", "neither", "refused"], BeforeValidator(plain_label)]
     strength: Annotated[Literal[1, 2, 3, 4, 5, 6, 7], BeforeValidator(_plain_number)]
 
     @model_validator(mode="before")

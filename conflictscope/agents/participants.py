@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from conflictscope.agents.prompts import fence, load_prompt
 from conflictscope.agents.speakers import Speaker, Utterance
-from conflictscope.outcome import Role
+from conflictscope.outcome import Role, Side
 from conflictscope.ports import Turn
-from conflictscope.scenario import UserProfile
+from conflictscope.scenario import Scenario, UserProfile
 from conflictscope.seeds import request_seed
 from conflictscope.values import ValueSet
 
@@ -28,16 +28,7 @@ class SimulatedUser:
     async def reply(self, turn: Turn) -> str:
         """The opening message where the transcript is empty, else the next one."""
         prompt = load_prompt("user")
-        profile = turn.scenario.user or _ANYBODY
-        action_1, action_2 = shown(turn)
-        instructions = prompt.instructions(
-            situation=fence(turn.scenario.description),
-            persona=fence(profile.persona),
-            background=fence(profile.background),
-            goal=fence(profile.goal),
-            action_1=fence(action_1),
-            action_2=fence(action_2),
-        )
+        instructions = prompt.instructions(**fenced_scenario(turn.scenario, turn.shown_first))
         # From the user's side the target is the one who answers, and a cue stands before the user's first message.
         history = [prompt.message(), *(message.text for message in turn.transcript)]
         seed = request_seed(turn.seed, Role.USER, len(turn.transcript))
@@ -73,5 +64,24 @@ def steer(ranking: tuple[str, ...], value_set: ValueSet) -> tuple[str, str]:
 
 def shown(turn: Turn) -> tuple[str, str]:
     """The two actions in the order in which this episode shows them."""
-    actions = turn.scenario.action_a, turn.scenario.action_b
-    return actions if turn.shown_first == "a" else actions[::-1]
+    return _in_order(turn.scenario, turn.shown_first)
+
+
+def fenced_scenario(scenario: Scenario, shown_first: Side) -> dict[str, str]:
+    """What a prompt tells of a scenario to those who know it whole, by placeholder; no value is named."""
+    profile = scenario.user or _ANYBODY
+    action_1, action_2 = _in_order(scenario, shown_first)
+    told = {
+        "situation": scenario.description,
+        "persona": profile.persona,
+        "background": profile.background,
+        "goal": profile.goal,
+        "action_1": action_1,
+        "action_2": action_2,
+    }
+    return {name: fence(text) for name, text in told.items()}
+
+
+def _in_order(scenario: Scenario, shown_first: Side) -> tuple[str, str]:
+    actions = scenario.action_a, scenario.action_b
+    return actions if shown_first == "a" else actions[::-1]

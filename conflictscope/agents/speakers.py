@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
@@ -86,9 +87,31 @@ class Speaker(Protocol):
         """A reply in prose. Raises CallFailed."""
         ...
 
-    async def decide(self, utterance: Utterance, schema: type[T]) -> T:
-        """A reply of the given shape. Raises CallFailed."""
+    async def decide(
+        self,
+        utterance: Utterance,
+        schema: type[T],
+        *,
+        vet: Callable[[T], object] | None = None,
+        problems: Counter[str] | None = None,
+    ) -> T:
+        """A reply of the given shape. Raises CallFailed.
+
+        vet: raises Unreadable for a reply that has the shape and is still not what was asked for. problems: counts the replies
+        that had no reading, or were not what was asked for, by what was wrong with them.
+        """
         ...
+
+
+def _approved(said: T, vet: Callable[[T], object] | None) -> T:
+    if vet is not None:
+        vet(said)
+    return said
+
+
+def _count(error: Unreadable, problems: Counter[str] | None) -> None:
+    if problems is not None:
+        problems.update(error.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +126,29 @@ class LeanSpeaker:
         """A reply in prose."""
         return text_of(await self._request(utterance, utterance.messages(), _TEXT))
 
-    async def decide(self, utterance: Utterance, schema: type[T]) -> T:
+    async def decide(
+        self,
+        utterance: Utterance,
+        schema: type[T],
+        *,
+        vet: Callable[[T], object] | None = None,
+        problems: Counter[str] | None = None,
+    ) -> T:
         """A reply of the given shape; one that cannot be read is sent back once with what is wrong with it."""
         mode = self.lane.output_mode
         parameters = typed(schema, mode)
         messages = utterance.messages()
         reply = await self._request(utterance, messages, parameters)
         try:
-            return read(reply, schema)
+            return _approved(read(reply, schema), vet)
         except Unreadable as error:
+            _count(error, problems)
             messages = [*messages, *ask_again(reply, str(error), mode, utterance.instructions)]
         reply = await self._request(utterance, messages, parameters)
         try:
-            return read(reply, schema)
+            return _approved(read(reply, schema), vet)
         except Unreadable as error:
+            _count(error, problems)
             told = f"no valid {schema.__name__} in two replies: {error}\nThe second reply:\n{verbatim(reply)}"
             raise CallFailed("unparsed", told) from error
 
@@ -147,11 +179,22 @@ class AgentSpeaker:
             raise CallFailed("empty", "no text in the agent's answer")
         return redact(output.strip())  # it may be a tool's word, which no lane has seen
 
-    async def decide(self, utterance: Utterance, schema: type[T]) -> T:
-        """The agent's final output, of the given shape."""
+    async def decide(
+        self,
+        utterance: Utterance,
+        schema: type[T],
+        *,
+        vet: Callable[[T], object] | None = None,
+        problems: Counter[str] | None = None,
+    ) -> T:
+        """The agent's final output, of the given shape; asking again is the agent's own business, and not counted."""
         output = await self._run(utterance, schema)
         assert isinstance(output, schema)
-        return output
+        try:
+            return _approved(output, vet)
+        except Unreadable as error:
+            _count(error, problems)
+            raise CallFailed("unparsed", f"the agent's {schema.__name__} is not what was asked for: {error}") from error
 
     async def _run(self, utterance: Utterance, schema: type[T] | None) -> Any:
         *history, last = utterance.messages()

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 
 from pydantic import BaseModel, ValidationError
 from pydantic_ai.messages import (
@@ -27,6 +27,7 @@ from pydantic_ai.messages import (
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.tools import ToolDefinition
+from pydantic_core import ErrorDetails
 
 from conflictscope.agents.replies import check_finished, text_in
 from conflictscope.documents import explain
@@ -43,8 +44,23 @@ _MARK = re.compile(
 _THOUGHT = re.compile("</think(?:ing)?>", re.IGNORECASE)
 
 
+Problem = Literal["prose", "broken", "missing", "too_long", "count", "other_pair", "invalid"]
+"""What is wrong with a reply.
+
+prose: no JSON object in it. broken: half of one, or one that is no JSON. missing: a field is not there. too_long: a field is
+over its bound. count: not as many as were asked for. other_pair: of other values, or another template. invalid: anything else.
+"""
+
+
 class Unreadable(ValueError):
-    """A reply that has no reading of the asked shape; the message says why, in words that its author can act on."""
+    """A reply that has no reading of the asked shape; the message says why, in words that its author can act on.
+
+    problems: each kind once.
+    """
+
+    def __init__(self, message: str, *problems: Problem) -> None:
+        super().__init__(message)
+        self.problems = tuple(dict.fromkeys(problems))
 
 
 @cache
@@ -75,17 +91,40 @@ def read(response: ModelResponse, schema: type[T]) -> T:
     if not texts:
         raise CallFailed("empty", "neither text nor a tool call in the reply")
     try:
-        found = [schema.model_validate(item) for text in texts for item in _looking_like(schema, _objects(text))]
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise Unreadable("; ".join(explain(detail, schema) for detail in details)) from None
+        objects = [item for text in texts for item in _objects(text)]
+        found = [fit(schema, item) for item in _looking_like(schema, objects)]
+        differ = any(other != found[0] for other in found)
     except RecursionError:
-        raise Unreadable("its JSON is nested too deeply") from None
+        raise _too_deep() from None
     if not found:
-        raise Unreadable(f"there is no JSON object with {', '.join(schema.model_fields)} in it")
-    if any(other != found[0] for other in found):
-        raise Unreadable("it holds JSON objects that say different things; send one")
+        told = f"there is no JSON object with {', '.join(schema.model_fields)} in it"
+        raise Unreadable(told, "missing" if objects else "prose")
+    if differ:
+        raise Unreadable("it holds JSON objects that say different things; send one", "invalid")
     return found[0]
+
+
+def fit(schema: type[T], item: object) -> T:
+    """An item of a reply in the given shape. Raises Unreadable that names each field that does not fit."""
+    try:
+        try:
+            return schema.model_validate(item)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            told = "; ".join(explain(detail, schema) for detail in details)
+    except RecursionError:
+        raise _too_deep() from None
+    raise Unreadable(told, *map(_problem, details))
+
+
+def _too_deep() -> Unreadable:
+    return Unreadable("its JSON is nested too deeply", "broken")
+
+
+def _problem(detail: ErrorDetails) -> Problem:
+    if detail["type"] == "string_too_long":
+        return "too_long"
+    return "missing" if detail["type"] == "missing" or detail["input"] is None else "invalid"
 
 
 def ask_again(reply: ModelResponse, problem: str, mode: OutputMode, instructions: str | None) -> list[ModelMessage]:
@@ -149,7 +188,7 @@ def _objects(text: str) -> list[dict[str, Any]]:
         else:
             found, broken = [], None
     if broken:  # what is inside of it, or beside it, may be anything: an example, a draft, the opposite
-        raise Unreadable(f"it holds a JSON object that cannot be read: {broken}")
+        raise Unreadable(f"it holds a JSON object that cannot be read: {broken}", "broken")
     return found
 
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic_ai import Agent
@@ -12,7 +11,6 @@ from pydantic_ai.capabilities import ProcessEventStream
 from pydantic_ai.messages import (
     FinishReason,
     ModelMessage,
-    ModelRequest,
     ModelResponse,
     TextPart,
     ToolCallPart,
@@ -32,6 +30,7 @@ from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario, UserProfile
 from conflictscope.seeds import request_seed
 from conflictscope.services import RoleSettings
+from tests.agents.doubles import Replying, lane
 from tests.arena.lanes.doubles import ONE_TRY, Rows
 
 SCENARIO = Scenario(
@@ -44,33 +43,6 @@ SCENARIO = Scenario(
     user=UserProfile(persona="blunt", background="wrote an essay", goal="a mark"),
 )
 VERDICT = {"reasoning": "it said so", "resolved": True, "action": "action_1", "strength": 6}
-
-
-class Replying:
-    """A model that answers with the given texts in turn, and keeps what it was sent."""
-
-    def __init__(self, *replies: str | ModelResponse) -> None:
-        self.replies = list(replies)
-        self.seen: list[list[ModelMessage]] = []
-        self.infos: list[AgentInfo] = []
-
-    async def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        self.seen.append(list(messages))
-        self.infos.append(info)
-        reply = self.replies.pop(0)
-        return reply if isinstance(reply, ModelResponse) else ModelResponse(parts=[TextPart(reply)])
-
-    def texts(self, request: int = 0) -> list[tuple[str, str]]:
-        """What one request showed the model: who said what, from its own side."""
-        return [
-            ("other" if isinstance(message, ModelRequest) else "self", str(part.content))
-            for message in self.seen[request]
-            for part in message.parts
-        ]
-
-
-def lane(model: Callable[..., Any], profile: ModelProfile | None = None, journal: Rows | None = None) -> ModelLane:
-    return ModelLane(FunctionModel(model, model_name="m", profile=profile), journal or Rows(), Budget(None), ONE_TRY)
 
 
 def turn(*said: str, shown_first: Side = "a") -> Turn:

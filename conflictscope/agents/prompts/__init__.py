@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 
 from conflictscope.outcome import Message, Role
+from conflictscope.values import Value
 
 _FOLDER = Path(__file__).parent
 _DIVIDER = "=====\n"
@@ -52,6 +53,16 @@ def all_prompts() -> list[Prompt]:
 def fence(text: str) -> str:
     """Text that cannot close, open or imitate a tag around it. Undone by `html.unescape`."""
     return html.escape(text, quote=False)
+
+
+def fenced_value(value: Value) -> str:
+    """A value for a prompt, `name: definition`, in one line."""
+    return fence(f"{value.name}: {' '.join(value.definition.split())}")
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """Texts for a prompt, each fenced on a line of its own."""
+    return "\n".join(f"- {fence(' '.join(line.split()))}" for line in lines)
 
 
 def fenced_transcript(transcript: Iterable[Message]) -> str:
