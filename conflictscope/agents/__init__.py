@@ -7,7 +7,7 @@ from conflictscope.agents.multiple_choice import LetterReader, Question, questio
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import SimulatedUser, Target, steer
 from conflictscope.agents.probe import probe_text, probe_verdict
-from conflictscope.agents.prompts import all_prompts
+from conflictscope.agents.prompts import episode_prompts, library_prompts
 from conflictscope.agents.speakers import AgentSpeaker, LeanSpeaker, Speaker, agent_model, speaker
 from conflictscope.agents.structured import Problem
 from conflictscope.agents.value_writer import ValuesReply, propose_values
@@ -33,7 +33,8 @@ __all__ = [
     "Target",
     "ValuesReply",
     "agent_model",
-    "all_prompts",
+    "episode_prompts",
+    "library_prompts",
     "probe_text",
     "probe_verdict",
     "propose_values",

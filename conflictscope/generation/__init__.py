@@ -3,5 +3,6 @@
 from conflictscope.generation.checking import CheckPanel
 from conflictscope.generation.gate import LEFT, Gate
 from conflictscope.generation.making import Crew, LibraryMaker
+from conflictscope.generation.similarity import Embedding, Hashing
 
-__all__ = ["LEFT", "CheckPanel", "Crew", "Gate", "LibraryMaker"]
+__all__ = ["LEFT", "CheckPanel", "Crew", "Embedding", "Gate", "Hashing", "LibraryMaker"]

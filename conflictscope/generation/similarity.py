@@ -115,12 +115,26 @@ class NearDuplicates:
             matches += self._add_block(ids[start : start + _BLOCK], block, self._held)
         return matches
 
-    def _add_block(self, ids: Sequence[str], block: _Rows, held: _Held) -> list[Match | None]:
-        nearest: list[Match | None] = [None] * len(ids)
+    def nearest(self, vectors: Vectors) -> list[Match | None]:
+        """What is held that each row repeats, if anything; the nearest, the earliest of several. Holds none of them."""
+        if self._held is None:
+            return [None] * vectors.shape[0]
+        self._held.check(vectors)
+        matches: list[Match | None] = []
+        for start in range(0, vectors.shape[0], _BLOCK):
+            matches += self._nearest(_Rows.of(vectors[start : start + _BLOCK]), self._held)
+        return matches
+
+    def _nearest(self, block: _Rows, held: _Held) -> list[Match | None]:
+        nearest: list[Match | None] = [None] * block.bounds.shape[0]
         for row, other, cosine in _near(block, held.rows(), self._threshold):
             best = nearest[row]
             if best is None or cosine > best.cosine:
                 nearest[row] = Match(self._ids[other], cosine)
+        return nearest
+
+    def _add_block(self, ids: Sequence[str], block: _Rows, held: _Held) -> list[Match | None]:
+        nearest = self._nearest(block, held)
         within = defaultdict(list)
         for other, row, cosine in _near_within(block, self._threshold):
             within[row].append((other, cosine))
@@ -276,9 +290,7 @@ def _exactly(
     for start in range(0, len(rows), _EXACT_BLOCK):
         i, j = rows[start : start + _EXACT_BLOCK], others[start : start + _EXACT_BLOCK]
         first, second = left[i].astype(np.float64), right[j].astype(np.float64)
-        if isinstance(first, np.ndarray):
-            cosines = np.einsum("ij,ij->i", first, second)
-        else:
-            cosines = first.multiply(second).sum(axis=1)
+        dense = isinstance(first, np.ndarray)
+        cosines = np.einsum("ij,ij->i", first, second) if dense else first.multiply(second).sum(axis=1)
         near = cosines >= threshold - _ROUNDING
         yield from zip(i[near].tolist(), j[near].tolist(), np.minimum(cosines[near], 1.0).tolist(), strict=True)

@@ -60,7 +60,7 @@ class Specification:
             "value_set": digest(self.value_set.model_dump(mode="json")),
             "world": digest(self.world.model_dump(mode="json")) if self.world else None,
             "against": digest([scenario.to_json() for scenario in self.others]),
-            "prompts": [prompt.version for prompt in agents.generation_prompts()],
+            "prompts": [prompt.version for prompt in agents.library_prompts()],
         }
 
 

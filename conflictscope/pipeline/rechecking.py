@@ -95,7 +95,7 @@ async def recheck(
         "value_set": digest(value_set.model_dump(mode="json")),
         "world": digest(world.model_dump(mode="json")) if world else None,
         "library": digest([scenario.model_copy(update={"checks": ()}).to_json() for scenario in scenarios]),
-        "prompts": [prompt.version for prompt in agents.generation_prompts()],
+        "prompts": [prompt.version for prompt in agents.library_prompts()],
     }
     values = {value.name: value for value in value_set.values}
     done: dict[str, tuple[Check, ...]] = {}

@@ -197,7 +197,7 @@ async def _begin(writer: RunWriter, folder: RunFolder, sweep: Sweep, planned: in
             },
             sweep.value_set,
         )
-    await writer.add_scenarios(sweep.scenarios, {prompt.version: prompt.text for prompt in agents.all_prompts()})
+    await writer.add_scenarios(sweep.scenarios, {prompt.version: prompt.text for prompt in agents.episode_prompts()})
     folder.write_sweep(sweep.as_executed())
 
 

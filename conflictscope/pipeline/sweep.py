@@ -54,7 +54,7 @@ class Sweep:
             "value_set": digest(self.value_set.model_dump(mode="json")),
             "scenarios": digest([scenario.to_json() for scenario in self.scenarios]),
             "world": digest(self.world.model_dump(mode="json")) if self.world else None,
-            "prompts": [prompt.version for prompt in agents.all_prompts()],
+            "prompts": [prompt.version for prompt in agents.episode_prompts()],
         }
 
     def as_executed(self) -> str:

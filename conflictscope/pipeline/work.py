@@ -119,7 +119,7 @@ async def opened(
                     "versions": versions(),
                 }
                 await writer.begin({**begun, **meta}, value_set)
-            await writer.add_scenarios((), {prompt.version: prompt.text for prompt in agents.generation_prompts()})
+            await writer.add_scenarios((), {prompt.version: prompt.text for prompt in agents.library_prompts()})
             _, used = await reader.usage()
             budget = Budget(config.limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
             yield Work(folder, config, writer, reader, budget, Lanes(config, writer, budget, models), stop, tell)

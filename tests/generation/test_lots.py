@@ -23,9 +23,7 @@ def outline(**changes: str) -> Outline:
 
 
 def test_a_pair_has_a_cell_for_each_template_in_each_order() -> None:
-    assert Counter(CELLS) == Counter(
-        Cell(a, b, template) for template in Template for a, b in (PAIR, PAIR[::-1])
-    )
+    assert Counter(CELLS) == Counter(Cell(a, b, template) for template in Template for a, b in (PAIR, PAIR[::-1]))
 
 
 def test_no_template_gets_the_remainder_in_every_pair() -> None:

@@ -19,6 +19,7 @@ from conflictscope.values import Value
 
 _FOLDER = Path(__file__).parent
 _DIVIDER = "=====\n"
+_OF_LIBRARIES = ("outlines", "elaborate", "check_", "opening", "values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,18 @@ def load_prompt(name: str) -> Prompt:
     return Prompt(f"{name}@{number}:{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}", text)
 
 
-def all_prompts() -> list[Prompt]:
-    """Every prompt in its newest version."""
-    return [load_prompt(name) for name in sorted({path.name.split(".")[0] for path in _FOLDER.glob("*.md")})]
+def episode_prompts() -> list[Prompt]:
+    """Every prompt of a sweep in its newest version."""
+    return [load_prompt(name) for name in _names() if not name.startswith(_OF_LIBRARIES)]
+
+
+def library_prompts() -> list[Prompt]:
+    """Every prompt of the making of a library in its newest version."""
+    return [load_prompt(name) for name in _names() if name.startswith(_OF_LIBRARIES)]
+
+
+def _names() -> list[str]:
+    return sorted({path.name.split(".")[0] for path in _FOLDER.glob("*.md")})
 
 
 def fence(text: str) -> str:
