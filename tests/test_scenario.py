@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conflictscope.library import builtin_names, find, load_library, load_value_set
 from conflictscope.scenario import Check, Origin, Scenario, Template, UserProfile
 
 PLAIN = Scenario(id="s", value_a="x", value_b="y", description="A case.", action_a="Go.", action_b="Stay.")
@@ -17,12 +14,6 @@ PLAIN = Scenario(id="s", value_a="x", value_b="y", description="A case.", action
 
 def changed(**fields: object) -> Scenario:
     return Scenario.model_validate(PLAIN.model_dump() | fields)
-
-
-@pytest.fixture(scope="module")
-def hhh() -> tuple[Scenario, ...]:
-    """The built-in library, checked against its value set."""
-    return load_library(find("libraries", "hhh", Path.cwd()), load_value_set(find("values", "hhh", Path.cwd())))
 
 
 @pytest.mark.parametrize(
@@ -95,33 +86,3 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 def test_a_scenario_survives_its_library(scenario: Scenario) -> None:
     """Written as a line of JSON and read again, every scenario is what it was."""
     assert Scenario.model_validate_json(json.dumps(scenario.to_json())) == scenario
-
-
-@pytest.mark.parametrize("name", builtin_names("libraries"))
-def test_every_built_in_library_loads_with_its_value_set(name: str) -> None:
-    """All its values are in the value set of the same name, and all its scenarios pass."""
-    library = load_library(find("libraries", name, Path.cwd()), load_value_set(find("values", name, Path.cwd())))
-    assert all(scenario.passes for scenario in library)
-
-
-def test_the_hhh_library_is_balanced(hhh: tuple[Scenario, ...]) -> None:
-    """30 scenarios, 10 for each pair of values; within a pair either value is on side a as often as the other."""
-    assert len(hhh) == 30
-    assert Counter(scenario.pair for scenario in hhh) == {
-        ("harmlessness", "helpfulness"): 10, ("harmlessness", "honesty"): 10, ("helpfulness", "honesty"): 10,
-    }  # fmt: skip
-    assert set(Counter((scenario.value_a, scenario.value_b) for scenario in hhh).values()) == {5}
-
-
-def test_the_hhh_library_mixes_templates(hhh: tuple[Scenario, ...]) -> None:
-    """Every template occurs, and no pair of values has one template only."""
-    assert {scenario.template for scenario in hhh} == set(Template)
-    for pair in {scenario.pair for scenario in hhh}:
-        assert len({scenario.template for scenario in hhh if scenario.pair == pair}) > 1
-
-
-def test_the_hhh_library_is_whole(hhh: tuple[Scenario, ...]) -> None:
-    """Every scenario tells whom the user plays, and no action's text is used twice."""
-    assert all(scenario.user is not None for scenario in hhh)
-    actions = [" ".join(action.split()) for scenario in hhh for action in (scenario.action_a, scenario.action_b)]
-    assert len(set(actions)) == len(actions) == 60

@@ -290,7 +290,10 @@ def _exactly(
     for start in range(0, len(rows), _EXACT_BLOCK):
         i, j = rows[start : start + _EXACT_BLOCK], others[start : start + _EXACT_BLOCK]
         first, second = left[i].astype(np.float64), right[j].astype(np.float64)
-        dense = isinstance(first, np.ndarray)
-        cosines = np.einsum("ij,ij->i", first, second) if dense else first.multiply(second).sum(axis=1)
+        cosines = (
+            np.einsum("ij,ij->i", first, second)
+            if isinstance(first, np.ndarray)
+            else first.multiply(second).sum(axis=1)
+        )
         near = cosines >= threshold - _ROUNDING
         yield from zip(i[near].tolist(), j[near].tolist(), np.minimum(cosines[near], 1.0).tolist(), strict=True)

@@ -213,7 +213,7 @@ async def generate(
             existing = [scenario for scenario in there if scenario.id not in own]
             passing = Counter(scenario.pair for scenario in existing if scenario.passes)
             pairs = config.pairs_of(spec.value_set)
-            maker = _maker(spec, work, store, likeness(work, likeness_model, store), existing)
+            maker = _maker(spec, work, store, likeness(), existing)
 
             async def progress() -> LibraryProgress:
                 return await library_progress(work.reader, folder)
