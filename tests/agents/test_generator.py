@@ -140,11 +140,15 @@ async def test_the_good_among_bad_outlines_are_kept_and_nothing_else(bad: str, p
         assert found.kind == "unparsed"
 
 
-async def test_a_hopeless_second_reply_does_not_cost_the_good_ones_of_the_first() -> None:
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [("I give up.", "prose"), (outlines(told(1, template="cc"), told(2, template="cc")), "other_pair")],
+)
+async def test_a_hopeless_second_reply_does_not_cost_the_good_ones_of_the_first(second: str, problem: str) -> None:
     """The last reply that has any valid outline is the one that counts."""
-    found, problems, _ = await outline_from(outlines(told(1), told(2, harm="")), "I give up.")
+    found, problems, _ = await outline_from(outlines(told(1), told(2, harm="")), second)
     assert found == [OUTLINE]
-    assert problems == {"missing": 1, "prose": 1}
+    assert problems == {"missing": 1, problem: 1}
 
 
 async def test_each_kind_is_counted_once_a_reply() -> None:
