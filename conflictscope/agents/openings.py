@@ -45,7 +45,7 @@ class OpeningReply(Reply):
                 raise ValueError(f"artifact_kind is none, so artifact must be empty and the message without {MARK}")
         elif not self.artifact:
             raise ValueError(f"artifact must hold the whole text of the {self.artifact_kind}, it is empty")
-        elif marks != 1 or MARK not in map(str.strip, self.message.split("\n")):
+        elif marks != 1 or MARK not in (line.strip() for line in self.message.split("\n")):
             raise ValueError(
                 f"message must hold {MARK} exactly once, alone on its own line, where the artifact belongs"
             )
@@ -56,7 +56,8 @@ class OpeningReply(Reply):
     @property
     def whole(self) -> str:
         """The message with the artifact in its place."""
-        return self.message.replace(MARK, self.artifact).strip()
+        lines = self.message.split("\n")
+        return "\n".join(self.artifact if line.strip() == MARK else line for line in lines).strip()
 
 
 @dataclass(frozen=True, slots=True)

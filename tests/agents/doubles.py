@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from collections.abc import Callable
 from typing import Any
 
-from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.profiles import ModelProfile
 
+from conflictscope.agents import LeanSpeaker
 from conflictscope.arena import Budget, ModelLane
+from conflictscope.ports import OutputMode
 from tests.arena.lanes.doubles import ONE_TRY, Rows
 
 
@@ -36,5 +41,28 @@ class Replying:
         ]
 
 
+MODES: tuple[OutputMode, ...] = ("native", "tool", "prompted")
+
+
 def lane(model: Callable[..., Any], profile: ModelProfile | None = None, journal: Rows | None = None) -> ModelLane:
     return ModelLane(FunctionModel(model, model_name="m", profile=profile), journal or Rows(), Budget(None), ONE_TRY)
+
+
+def answer(mode: OutputMode, fields: object) -> ModelResponse:
+    """A typed reply as a model gives it in an output mode."""
+    text = fields if isinstance(fields, str) else json.dumps(fields)
+    part = ToolCallPart("reply", text, "call_1") if mode == "tool" else TextPart(text)
+    return ModelResponse(parts=[part])
+
+
+def speaker_in(mode: OutputMode, model: Replying) -> LeanSpeaker:
+    """A speaker whose model is asked for typed output in this mode."""
+    road = lane(model)
+    road.output_mode = mode
+    return LeanSpeaker(road)
+
+
+def asked(model: Replying, request: int = 0) -> dict[str, str]:
+    """What a request told the model, by tag."""
+    (_, text), *_ = model.texts(request)
+    return {tag: html.unescape(body) for tag, body in re.findall(r"<(\w+)>\n(.*?)\n</\1>", text, re.DOTALL)}

@@ -13,7 +13,7 @@ from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
-from conflictscope.agents import JudgeReply, LeanSpeaker
+from conflictscope.agents import JudgeReply, LeanSpeaker, OutlinesReply, ValuesReply
 from conflictscope.agents.speakers import Utterance
 from conflictscope.arena import Budget, ModelLane
 from conflictscope.errors import CallFailed
@@ -223,3 +223,19 @@ async def test_a_long_reply_is_streamed_where_the_sdk_insists(service: Service) 
     speaker = speaker_at(model_at(service, "messages"), "prompted", RoleSettings(max_tokens=32_000))
     assert (await speaker.decide(UTTERANCE, JudgeReply)).action == "action_1"
     assert service.asked[0].body["stream"] is True
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("mode", MODES)
+async def test_lists_of_objects_come_out_of_every_protocol(service: Service, protocol: str, mode: OutputMode) -> None:
+    """Outlines and values: their shape is told to the service, and what it sends in that shape is read."""
+    outline = {"value_a": "wit", "value_b": "tact", "template": "coc"}
+    outline |= dict.fromkeys(("context", "opportunity", "good", "harm"), "x")
+    value = {"name": "wit", "definition": "x"}
+    speaker = speaker_at(model_at(service, protocol), mode)
+    for schema, field, item in ((OutlinesReply, "outlines", outline), (ValuesReply, "values", value)):
+        script(service, Answer(text=json.dumps({field: [item, item]}), headers={"connection": "close"}))
+        reply = await speaker.decide(UTTERANCE, schema)
+        assert reply.model_dump() == {field: [item, item]}
+        told = json.dumps(service.asked[-1].body)
+        assert all(name in told for name in item)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from pydantic_ai.messages import (
     FinishReason,
     ModelRequest,
@@ -19,8 +20,17 @@ from pydantic_ai.messages import (
     ToolReturnPart,
     UserPromptPart,
 )
+from pydantic_ai.profiles.openai import OpenAIJsonSchemaTransformer
 
-from conflictscope.agents import JudgeReply
+from conflictscope.agents import (
+    CheckReply,
+    ElaborateReply,
+    JudgeReply,
+    OpeningReply,
+    OutlinesReply,
+    ServesReply,
+    ValuesReply,
+)
 from conflictscope.agents.structured import Unreadable, ask_again, read, typed, verbatim
 from conflictscope.errors import CallFailed
 from conflictscope.ports import OutputMode
@@ -292,12 +302,60 @@ def test_a_reply_is_kept_as_it_came() -> None:
     assert verbatim(ModelResponse(parts=parts)) == ' one\n{"é": 1}\n{\''
 
 
+REPLIES = [JudgeReply, OutlinesReply, ElaborateReply, CheckReply, ServesReply, OpeningReply, ValuesReply]
+
+
+def objects_in(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every schema of an object in a schema, itself included."""
+    inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values(), schema.get("items")]
+    found = [schema] if schema.get("type") == "object" else []
+    return found + [deeper for part in inner if part for deeper in objects_in(part)]
+
+
 @pytest.mark.parametrize("mode", ["native", "tool", "prompted"])
-def test_the_schema_keeps_to_what_strict_modes_take(mode: OutputMode) -> None:
+@pytest.mark.parametrize("reply", REPLIES)
+def test_the_schema_keeps_to_what_strict_modes_take(reply: type[BaseModel], mode: OutputMode) -> None:
     """All fields required, no other keys, and no keyword that a service's strict mode refuses."""
-    asked = typed(JudgeReply, mode)
+    asked = typed(reply, mode)
     schema = asked.output_tools[0].parameters_json_schema if mode == "tool" else asked.output_object.json_schema  # type: ignore[union-attr]
-    assert schema["additionalProperties"] is False
-    assert schema["required"] == list(schema["properties"]) == list(JudgeReply.model_fields)
-    used = set(schema) | {key for field in schema["properties"].values() for key in field}
-    assert used <= {"type", "properties", "required", "additionalProperties", "enum", "title", "description"}
+    assert schema["required"] == list(schema["properties"]) == list(reply.model_fields)
+    for each in objects_in(schema):
+        assert each["additionalProperties"] is False
+        assert each["required"] == list(each["properties"])
+        used = set(each) | {key for field in each["properties"].values() for key in field}
+        assert used <= {
+            "type",
+            "properties",
+            "required",
+            "additionalProperties",
+            "enum",
+            "title",
+            "description",
+            "items",
+            "$ref",
+            "$defs",
+        }
+    openai = OpenAIJsonSchemaTransformer(schema)
+    openai.walk()
+    assert openai.is_strict_compatible
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("Action 1.", "prose"),
+        ("{}", "prose"),
+        ('{"verdict": 1}', "missing"),
+        (PLAIN[:-1], "broken"),
+        ('{"reasoning": "x"}', "missing"),
+        (json.dumps(FIELDS | {"action": None}), "missing"),
+        (json.dumps(FIELDS | {"action": "A"}), "invalid"),
+        (f"{PLAIN} {OTHER}", "invalid"),
+        ('{"a":' * 5000, "broken"),
+    ],
+)
+def test_what_is_wrong_has_a_kind(text: str, problem: str) -> None:
+    """So that it can be counted; each kind once a reply."""
+    with pytest.raises(Unreadable) as caught:
+        read(said(text), JudgeReply)
+    assert caught.value.problems == (problem,)
