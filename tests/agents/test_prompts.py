@@ -7,24 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conflictscope.agents.prompts import episode_prompts, fence, fenced_transcript, load_prompt
+from conflictscope.agents.prompts import episode_prompts, fence, fenced_transcript, library_prompts, load_prompt
 from conflictscope.outcome import Message, Role
 from conflictscope.scenario import CheckName
 
 
 def test_every_prompt_is_named_and_versioned() -> None:
     """A version is the name, a number and a hash of the text."""
-    versions = [prompt.version for prompt in episode_prompts()]
+    versions = [prompt.version for prompt in (*episode_prompts(), *library_prompts())]
     assert [version.split("@")[0] for version in versions] == [
-        *(f"check_{name}" for name in sorted(CheckName)),
-        "elaborate",
         "judge",
         "multiple_choice",
-        "opening",
-        "outlines",
         "preflight",
         "steering",
         "user",
+        *(f"check_{name}" for name in sorted(CheckName)),
+        "elaborate",
+        "opening",
+        "outlines",
         "values",
     ]
     assert all(re.fullmatch(r"[a-z_]+@\d+:[0-9a-f]{8}", version) for version in versions)
