@@ -69,34 +69,44 @@ class LibraryMaker:
         self._copies = NearDuplicates(plan.similarity.threshold)
 
     async def run(self, pairs: Sequence[Pair]) -> None:
-        """Work until every pair has its count or was given up, or until no new work is taken."""
+        """Work until every pair has its count or was given up, or until no new work is taken.
+
+        Raises CallFailed, LimitReached, LaneClosed where what is there already could not be embedded.
+        """
         stored: dict[Pair, list[Round]] = {pair: [] for pair in pairs}
         for one in await self._sink.rounds():
             stored.setdefault(one.pair, []).append(one)
         if self._others:
             texts = [scenario.description for scenario in self._others]
             self._copies.add([scenario.id for scenario in self._others], await self._crew.embedding.embed(texts))
+        works = [await self._known(pair, stored[pair]) for pair in pairs]
         async with asyncio.TaskGroup() as group:
-            for pair in pairs:
-                group.create_task(self._make_pair(pair, stored[pair]))
+            for work in works:
+                group.create_task(self._make_pair(work))
 
-    async def _make_pair(self, pair: Pair, stored: list[Round]) -> None:
-        work = _Pair(pair, [scenario for scenario in self._existing if scenario.pair == tuple(sorted(pair))])
+    async def _known(self, pair: Pair, stored: Sequence[Round]) -> _Pair:
+        """What is there of a pair."""
+        of_pair = [scenario for scenario in self._existing if scenario.pair == tuple(sorted(pair))]
+        work = _Pair(pair, of_pair, NearDuplicates(self._plan.similarity.threshold))
+        for one in stored:
+            if one.ended:
+                work.learn(one)
+            else:
+                work.begun = one
+        if work.scenarios:
+            texts = [scenario.description for scenario in work.scenarios]
+            work.held.add([scenario.id for scenario in work.scenarios], await self._crew.embedding.embed(texts))
+        return work
+
+    async def _make_pair(self, work: _Pair) -> None:
         try:
-            for one in stored:
-                if one.ended:
-                    work.learn(one)
-            held = work.scenarios
-            work.held = NearDuplicates(self._plan.similarity.threshold)
-            if held:
-                work.held.add([s.id for s in held], await self._crew.embedding.embed([s.description for s in held]))
-            unfinished = [one for one in stored if not one.ended]
-            while (begun := unfinished.pop() if unfinished else self._next_round(work)) is not None:
+            while (begun := work.begun or self._next_round(work)) is not None:
+                work.begun = None
                 ended = await self._play(begun, work)
                 self._sink.end_round(ended)
                 work.learn(ended)
         except LEFT as halt:
-            log.info("pair.left", pair="/".join(pair), error=str(halt))
+            log.info("pair.left", pair="/".join(work.pair), error=str(halt))
 
     def _next_round(self, work: _Pair) -> Round | None:
         """The next round; None where the pair has its count, or as many outlines were asked for as it may take."""
@@ -169,7 +179,11 @@ class LibraryMaker:
         scenarios = [draft.scenario for draft in drafts if draft.scenario is not None]
         if not scenarios:
             return list(drafts)
-        vectors = await self._crew.embedding.embed([scenario.description for scenario in scenarios])
+        try:
+            vectors = await self._crew.embedding.embed([scenario.description for scenario in scenarios])
+        except CallFailed as failure:
+            told = f"embedding: {failure}"
+            return [replace(d, state=DraftState.FAILED, reason=told) if d.scenario else d for d in drafts]
         ids = [scenario.id for scenario in scenarios]
         copies = dict(zip(ids, self._copies.nearest(vectors), strict=True))
         repeats = dict(zip(ids, work.held.add(ids, vectors), strict=True))
@@ -185,7 +199,7 @@ class LibraryMaker:
     async def _assess(self, begun: Round, draft: Draft, problems: Counter[str]) -> Draft:
         """The draft with its checks and, where it passes them, its opening message."""
         scenario = draft.scenario
-        if scenario is None or draft.state is DraftState.DUPLICATE:
+        if scenario is None or draft.state is not DraftState.PASSED:
             return draft
         try:
             checks = await self._crew.panel.check(begun.key, scenario, problems)
@@ -205,10 +219,10 @@ class LibraryMaker:
 class _Pair:
     """What is known of a pair while its scenarios are made."""
 
-    held: NearDuplicates
-
-    def __init__(self, pair: Pair, existing: Sequence[Scenario]) -> None:
+    def __init__(self, pair: Pair, existing: Sequence[Scenario], held: NearDuplicates) -> None:
         self.pair = pair
+        self.held = held
+        self.begun: Round | None = None  # by a former process, which did not end it
         self.scenarios = list(existing)
         self.passed = sum(scenario.passes for scenario in existing)
         self.contexts = [scenario.description[:_KNOWN_LENGTH] for scenario in existing]

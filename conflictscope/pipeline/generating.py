@@ -15,7 +15,7 @@ import structlog
 from conflictscope import agents
 from conflictscope.documents import read_document
 from conflictscope.drafts import DraftState
-from conflictscope.errors import InputError
+from conflictscope.errors import CallFailed, InputError, LaneClosed, LimitReached
 from conflictscope.generation import CheckPanel, Crew, Embedding, LibraryMaker
 from conflictscope.library import find, load_library, load_value_set, write_library
 from conflictscope.monitor import elapsed_s, run_state
@@ -220,7 +220,12 @@ async def generate(
 
             async def make_it() -> None:
                 async with _shown(viewer, progress):
-                    await maker.run(pairs)
+                    try:
+                        await maker.run(pairs)
+                    except (CallFailed, LaneClosed) as failure:
+                        work.stop.request("failed", f"{config.similarity.embedding}: {failure}")
+                    except LimitReached as limit:
+                        work.stop.request("limit", str(limit))
 
             roles = [
                 (config.generator.model, config.generator),
