@@ -10,17 +10,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic_ai import Agent
+from pydantic_ai.embeddings import EmbeddingModel
 from pydantic_ai.models import Model
 
 from conflictscope import agents
-from conflictscope.arena import Budget, Cast, FlatPrice, ModelLane, Policy, Price, RateLimit, known_price
+from conflictscope.arena import (
+    Budget,
+    Cast,
+    FlatPrice,
+    ModelEmbedding,
+    ModelLane,
+    Policy,
+    Price,
+    RateLimit,
+    known_price,
+    named_price,
+)
 from conflictscope.config import SpeakerConfig, SweepConfig
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode
 from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
-from conflictscope.ports import Journal, SentBatch
-from conflictscope.services import PriceConfig, Services, lane_section
+from conflictscope.ports import Journal, SentBatch, VectorCache
+from conflictscope.services import PriceConfig, Services, lane_section, provider_section
 
 
 class Lanes:
@@ -36,6 +48,7 @@ class Lanes:
         self._budget = budget
         self._models = models
         self._lanes: dict[str, ModelLane] = {}
+        self._embeddings: dict[str, ModelEmbedding] = {}
         self._rates = {
             name: RateLimit(provider.requests_per_minute, provider.tokens_per_minute)
             for name, provider in config.providers.items()
@@ -58,6 +71,22 @@ class Lanes:
             )
         return self._lanes[name]
 
+    def embedding(self, name: str, model: EmbeddingModel, cache: VectorCache) -> ModelEmbedding:
+        """The way to a model of embeddings."""
+        if name not in self._embeddings:
+            rate = self._rates.get(provider_section(name.partition(":")[0]))
+            self._embeddings[name] = ModelEmbedding(
+                model,
+                self._journal,
+                self._budget,
+                self._policy,
+                cache,
+                name=name,
+                price=price_of(name, self._prices, named_price(model.system, model.model_name)),
+                rates=[rate] if rate else [],
+            )
+        return self._embeddings[name]
+
     def resume(self, batches: Iterable[SentBatch]) -> None:
         """Collect what former processes sent in batches."""
         lanes = {lane.name: lane for lane in self._lanes.values() if lane.model.batch_max_requests is not None}
@@ -70,7 +99,8 @@ class Lanes:
 
     def closed(self) -> list[str]:
         """Why each closed lane is closed."""
-        return [lane.closed for lane in self._lanes.values() if lane.closed is not None]
+        ways = [*self._lanes.values(), *self._embeddings.values()]
+        return [way.closed for way in ways if way.closed is not None]
 
 
 def price_of(name: str, prices: Mapping[str, PriceConfig], known: Price | None) -> Price | None:
@@ -123,7 +153,7 @@ def make_models(names: Iterable[str], make: Models) -> dict[str, Model]:
     return models
 
 
-def check_services(config: Services, models: Mapping[str, Model], others: Iterable[str] = ()) -> None:
+def check_services(config: Services, models: Mapping[str, Model | EmbeddingModel], others: Iterable[str] = ()) -> None:
     """Raises InputError for a section for a provider that nothing is from, and for a cost limit that could not be kept.
 
     others: names of models that are asked at another time, or for something else than text.
@@ -136,7 +166,8 @@ def check_services(config: Services, models: Mapping[str, Model], others: Iterab
             f"providers.{unused[0]}: no model named here is from there (they are from {', '.join(sorted(used))})"
         )
     if config.limits.cost_usd is not None:
-        unpriced = [name for name, model in models.items() if price_of(name, config.prices, known_price(model)) is None]
+        prices = {name: named_price(model.system, model.model_name) for name, model in models.items()}
+        unpriced = [name for name, price in prices.items() if price_of(name, config.prices, price) is None]
         if unpriced:
             raise InputError(
                 f"limits.cost_usd: the price of {', '.join(unpriced)} is not known, so the limit could not be kept: add\n"

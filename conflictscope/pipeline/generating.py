@@ -16,11 +16,10 @@ from conflictscope import agents
 from conflictscope.documents import read_document
 from conflictscope.drafts import DraftState
 from conflictscope.errors import CallFailed, InputError, LaneClosed, LimitReached
-from conflictscope.generation import CheckPanel, Crew, Embedding, LibraryMaker
+from conflictscope.generation import CheckPanel, Crew, Embedding, Hashing, LibraryMaker
 from conflictscope.library import find, load_library, load_value_set, write_library
 from conflictscope.monitor import elapsed_s, run_state
 from conflictscope.pipeline.casting import check_services, make_models
-from conflictscope.pipeline.likeness import likeness
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.sweep import SweepFile, digest, read_sweep
 from conflictscope.pipeline.work import Work, opened
@@ -189,8 +188,9 @@ async def generate(
     async with Models(config, spec.world, Lexicon.of(())) as make:
         try:
             models = make_models(config.models(), make)
-            likeness_model = None if config.offline else make.embedding(config.similarity.embedding)
-            check_services(config, models, config.priced())
+            embedder = None if config.offline else make.embedding(config.similarity.embedding)
+            named = {config.similarity.embedding: embedder} if embedder else {}
+            check_services(config, {**models, **named})
         except InputError as error:
             raise InputError(str(error), path=spec.source) from None
         meta = {
@@ -213,7 +213,8 @@ async def generate(
             existing = [scenario for scenario in there if scenario.id not in own]
             passing = Counter(scenario.pair for scenario in existing if scenario.passes)
             pairs = config.pairs_of(spec.value_set)
-            maker = _maker(spec, work, store, likeness(), existing)
+            embedding = work.lanes.embedding(config.similarity.embedding, embedder, store) if embedder else Hashing()
+            maker = _maker(spec, work, store, embedding, existing)
 
             async def progress() -> LibraryProgress:
                 return await library_progress(work.reader, folder)
@@ -249,7 +250,7 @@ async def generate(
 
 
 def _maker(
-    spec: Specification, work: Work, store: LibraryStore, likeness: Embedding, existing: Sequence[Scenario]
+    spec: Specification, work: Work, store: LibraryStore, embedding: Embedding, existing: Sequence[Scenario]
 ) -> LibraryMaker:
     config = spec.config
     values = {value.name: value for value in spec.value_set.values}
@@ -263,7 +264,7 @@ def _maker(
     panel = CheckPanel(work.checkers(), config.checks.names, seed=config.seed, values=values, gate=gate)
     return LibraryMaker(
         config,
-        Crew(generator, panel, writer, likeness),
+        Crew(generator, panel, writer, embedding),
         store,
         seed=config.seed,
         values=values,
