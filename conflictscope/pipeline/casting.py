@@ -99,8 +99,8 @@ class Lanes:
 
     def closed(self) -> list[str]:
         """Why each closed lane is closed."""
-        ways = [*self._lanes.values(), *self._embeddings.values()]
-        return [way.closed for way in ways if way.closed is not None]
+        lanes = [lane.closed for lane in self._lanes.values()]
+        return [why for why in (*lanes, *(way.closed for way in self._embeddings.values())) if why is not None]
 
 
 def price_of(name: str, prices: Mapping[str, PriceConfig], known: Price | None) -> Price | None:
