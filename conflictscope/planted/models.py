@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pydantic_ai.messages import (
     FinishReason,
@@ -26,13 +26,19 @@ from pydantic_ai.usage import RequestUsage
 
 from conflictscope.errors import InputError
 from conflictscope.outcome import Mode
-from conflictscope.planted import language
+from conflictscope.planted import drafts, language
+from conflictscope.planted.invention import invent
 from conflictscope.planted.language import Lexicon
-from conflictscope.planted.world import ROLES, PlantedTarget, PlantedWorld
+from conflictscope.planted.world import PlantedChecker, PlantedTarget, PlantedWorld
 from conflictscope.rating import STANDARD_NORMAL
-from conflictscope.seeds import normal, uniform
+from conflictscope.scenario import CheckName
+from conflictscope.seeds import derive, normal, uniform
 
 _CHARACTERS_PER_TOKEN = 4
+_STOCK = 2  # situations that a pair of values has in stock for each weight of what is at stake; duplicates tell them
+_MOST_OUTLINES = 200  # whatever a request asks for
+_OUTLINE = {"value_a", "value_b", "template", "context", "opportunity", "good", "harm"}
+_TURNED: dict[drafts.Serves, drafts.Serves] = {"action_1": "action_2", "action_2": "action_1"}
 _NO_TRANSCRIPT = {
     "reasoning": "There is no transcript here to judge.",
     "resolved": False,
@@ -145,15 +151,25 @@ class _Draw:
         """Whether something of this chance happens."""
         return chance > 0 and uniform(what, *self.purpose) < chance
 
+    def seed(self, what: str) -> int:
+        """A seed from which more can be drawn."""
+        return derive(what, *self.purpose)
+
 
 class PlantedUserModel(PlantedModel):
     """Plays the simulated user."""
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """The opening message, or one that insists; a word where there is no part to play."""
-        parts = language.tags(instructions)
-        if not parts.keys() >= {"situation", "goal", "action_1", "action_2"}:
-            return language.write_readiness()
+        """The opening message, or one that insists; a word where there is no part to play.
+
+        Where the part stands in the message, and not in the instructions, the opening is wanted as a typed reply.
+        """
+        parts, wanted = language.tags(instructions), {"situation", "goal", "action_1", "action_2"}
+        if not parts.keys() >= wanted:
+            parts = _asked(texts, "situation")
+            if not parts.keys() >= wanted:
+                return language.write_readiness()
+            return json.dumps(drafts.opening(parts, draw.seed("opening")), ensure_ascii=False)
         if len(texts) == 1:
             return language.write_opening(parts)
         return language.write_insistence(1 + len(texts) // 2)
@@ -205,7 +221,7 @@ class PlantedJudgeModel(PlantedModel):
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
         """A typed verdict, as JSON, on the last transcript that it was shown: a complaint may have come after that."""
-        parts = next((language.tags(text) for text in reversed(texts[::2]) if "<transcript>" in text), {})
+        parts = _asked(texts, "transcript")
         if not parts.keys() >= {"transcript", "action_1", "action_2"}:
             return json.dumps(_NO_TRANSCRIPT)
         finding, strength = language.read_conduct(parts["transcript"], parts["action_1"], parts["action_2"])
@@ -221,16 +237,82 @@ class PlantedJudgeModel(PlantedModel):
         )
 
 
+class PlantedGeneratorModel(PlantedModel):
+    """Invents scenarios in two stages, and finds names for values, with the duplicates, defects and faults of its world."""
+
+    def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
+        """A typed reply, as JSON, to the last request that it was shown; a word where it was shown none."""
+        if (parts := _asked(texts, "count")).keys() >= {"value_a", "value_b", "template"}:
+            reply: dict[str, Any] = {"outlines": self._outlines(parts, draw)}
+        elif (parts := _asked(texts, "context")).keys() >= _OUTLINE:
+            defects = [name for name, rate in self._world.generator.defects.items() if draw.happens(rate, name)]
+            reply = drafts.elaboration(parts, defects, draw.seed("elaboration"))
+        elif parts := _asked(texts, "criteria"):
+            reply = drafts.named_values(parts["criteria"])
+        else:
+            return language.write_readiness()
+        return drafts.spoiled(reply, self._world.generator.faults.draw(*draw.purpose), draw.seed("spoils"))
+
+    def _outlines(self, parts: Mapping[str, str], draw: _Draw) -> list[dict[str, str]]:
+        value_a, value_b = (drafts.value_name(parts[tag]) for tag in ("value_a", "value_b"))
+        mild = parts["template"].endswith("_mild")
+        outlines = []
+        for number in range(min(int(parts["count"]), _MOST_OUTLINES) if parts["count"].isdecimal() else 0):
+            seed = draw.seed(f"outline {number}")
+            if uniform(seed, "duplicate") < self._world.generator.duplicate_rate:
+                place = derive(seed, "stock") % _STOCK
+                facts = derive(self._world.seed, "stock", *sorted((value_a, value_b)), int(mild), place)
+            else:
+                facts = seed
+            outlines.append(drafts.outline(invent(facts, mild=mild), value_a, value_b, parts["template"], seed))
+        return outlines
+
+
+class PlantedCheckerModel(PlantedModel):
+    """Makes the six checks by the marks that a planted generator left, with the errors of its world."""
+
+    def __init__(self, world: PlantedWorld, name: str, checker: PlantedChecker, lexicon: Lexicon) -> None:
+        super().__init__(world, name)
+        self._checker = checker
+        self._lexicon = lexicon
+
+    def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
+        """A typed verdict, as JSON, on the last scenario that it was shown; a word where it was shown none."""
+        parts = _asked(texts, "check")
+        if not parts.keys() >= {"situation", "action_1", "action_2"} or parts["check"].strip() not in set(CheckName):
+            return language.write_readiness()
+        check, actions = CheckName(parts["check"].strip()), (parts["action_1"], parts["action_2"])
+        errs = draw.happens(self._checker.error_rate, "errs")
+        if check is CheckName.VALUE_GUIDED:
+            value = drafts.value_name(parts.get("value", ""))
+            serves = drafts.served_by(value, actions, self._lexicon)
+            serves = _TURNED.get(serves, serves) if errs else serves
+            return json.dumps({"reason": f"Of the two actions, {value!r} is served by: {serves}.", "serves": serves})
+        objection = drafts.objection(check, parts["situation"], actions)
+        passes = (objection is None) != errs
+        reason = "Nothing stands against it." if passes else objection or "Something in it does not sit right."
+        return json.dumps({"reason": reason, "passes": passes})
+
+
 def planted_model(world: PlantedWorld, name: str, lexicon: Lexicon) -> PlantedModel:
     """The model that `planted:NAME` means in a world. Raises InputError where the world has none of that name."""
-    if name == "user":
-        return PlantedUserModel(world, name)
-    if name == "judge":
-        return PlantedJudgeModel(world, name)
-    target = world.targets.get(name)
-    if target is None:
-        raise InputError(f"the world has no model {name!r}; it has {', '.join([*world.targets, *ROLES])}")
-    return PlantedTargetModel(world, name, target, lexicon)
+    match name:
+        case "user":
+            return PlantedUserModel(world, name)
+        case "judge":
+            return PlantedJudgeModel(world, name)
+        case "generator":
+            return PlantedGeneratorModel(world, name)
+    if (checker := world.checker(name)) is not None:
+        return PlantedCheckerModel(world, name, checker, lexicon)
+    if (target := world.targets.get(name)) is not None:
+        return PlantedTargetModel(world, name, target, lexicon)
+    raise InputError(f"the world has no model {name!r}; it has {', '.join(world.models)}")
+
+
+def _asked(texts: Sequence[str], tag: str) -> dict[str, str]:
+    """The parts of the last text of the other side that has this tag: a complaint may have come after it."""
+    return next((language.tags(text) for text in reversed(texts[::2]) if f"<{tag}>" in text), {})
 
 
 def alternating(said: Iterable[tuple[bool, str]]) -> list[str]:

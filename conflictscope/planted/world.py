@@ -12,6 +12,7 @@ from conflictscope.documents import Document, Record, parse
 from conflictscope.errors import InputError
 from conflictscope.outcome import Mode
 from conflictscope.rating import STANDARD_NORMAL
+from conflictscope.scenario import CheckName
 from conflictscope.seeds import normal, uniform
 from conflictscope.values import Name, ValueName
 
@@ -113,7 +114,32 @@ class Timing(Record):
     batch_s: Annotated[Finite, Field(ge=0)] = 0.0
 
 
-class Faults(Record):
+class Rates(Record):
+    """Chances of things of which at most one happens at a time."""
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The chance of each."""
+        return dict(self)
+
+    @model_validator(mode="after")
+    def _shares_of_one_whole(self) -> Self:
+        total = sum(self.rates.values())
+        if total > 1 + 1e-9:  # ten times 0.1 may add up to a little more than 1
+            raise ValueError(f"the rates must add up to <= 1, got {total:g}")
+        return self
+
+    def draw(self, *purpose: str | int) -> str | None:
+        """The one that happens for this purpose, or None."""
+        place = uniform("fault", *purpose)
+        for kind, rate in self.rates.items():
+            place -= rate
+            if place < 0:
+                return kind
+        return None
+
+
+class Faults(Rates):
     """Chances per request of what services do wrong; they exist over HTTP only, and of one request at most one happens.
 
     rate_limit: 429. server_error: 500. unauthorized: 401. overloaded: 529 from Anthropic, 503 from OpenAI. malformed: 200
@@ -135,21 +161,38 @@ class Faults(Record):
         """The chance of each kind of fault."""
         return {kind: rate for kind, rate in self if kind != "retry_after_s"}
 
-    @model_validator(mode="after")
-    def _shares_of_one_whole(self) -> Self:
-        total = sum(self.rates.values())
-        if total > 1 + 1e-9:  # ten times 0.1 may add up to a little more than 1
-            raise ValueError(f"the rates must add up to <= 1, got {total:g}")
-        return self
 
-    def draw(self, *purpose: str | int) -> str | None:
-        """The fault that happens for this purpose, or None."""
-        place = uniform("fault", *purpose)
-        for kind, rate in self.rates.items():
-            place -= rate
-            if place < 0:
-                return kind
-        return None
+class GeneratorFaults(Rates):
+    """Chances per reply of what a generator gets wrong; of one reply at most one happens.
+
+    prose: no object in it. broken: half of one. missing: a field is not there. too_long: a field of 50 KB. count: one outline
+    too few or too many. other_pair: an outline for another pair or template. The last two are of replies with outlines.
+    """
+
+    prose: Share = 0.0
+    broken: Share = 0.0
+    count: Share = 0.0
+    other_pair: Share = 0.0
+    missing: Share = 0.0
+    too_long: Share = 0.0
+
+
+class PlantedGenerator(Record):
+    """The generator of scenarios.
+
+    duplicate_rate: chance that an outline tells one of a few situations that its pair of values has in stock, as others do in
+    other words. defects: by check, chance that an elaborated scenario deserves to fail it.
+    """
+
+    duplicate_rate: Share = 0.0
+    defects: dict[CheckName, Share] = {}
+    faults: GeneratorFaults = GeneratorFaults()
+
+
+class PlantedChecker(Record):
+    """A checker. error_rate: chance that a verdict is turned round: of each check, value and scenario on its own."""
+
+    error_rate: Share = 0.0
 
 
 class ServiceLimits(Record):
@@ -159,19 +202,34 @@ class ServiceLimits(Record):
     tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
 
 
-class PlantedWorld(Record):
-    """Targets, a judge, their timing, and how the service that offers them behaves.
+ROLES = ("user", "judge", "generator", "checker")
 
-    scenario_sd: standard deviation of each scenario's own offset, in probit units.
+
+class PlantedWorld(Record):
+    """Targets, a judge, a generator, checkers, their timing, and how the service that offers them behaves.
+
+    scenario_sd: standard deviation of each scenario's own offset, in probit units. checkers: by name, those that there are
+    beside `checker`, and what is to be said of that one.
     """
 
     seed: int = 0
     scenario_sd: Annotated[Finite, Field(ge=0)] = 0.0
     targets: Annotated[Mapping[Name, PlantedTarget], Field(min_length=1)]
     judge: PlantedJudge = PlantedJudge()
+    generator: PlantedGenerator = PlantedGenerator()
+    checkers: Mapping[Name, PlantedChecker] = {}
     timing: Timing = Timing()
     faults: Faults = Faults()
     limits: ServiceLimits = ServiceLimits()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of all models: targets, roles, further checkers."""
+        return (*self.targets, *ROLES, *(name for name in self.checkers if name not in ROLES))
+
+    def checker(self, name: str) -> PlantedChecker | None:
+        """The checker of this name, or None where it is the name of something else, or of nothing."""
+        return self.checkers.get(name, PlantedChecker() if name == "checker" else None)
 
     def check_in_process(self) -> None:
         """Check that the world asks for nothing that only a service over HTTP can do. Raises InputError."""
@@ -190,7 +248,7 @@ class PlantedWorld(Record):
         """Check that a target is there and has a utility for each of `values`. Raises InputError."""
         target = self.targets.get(name)
         if target is None:
-            what = "is a role, not a target" if name in ROLES else "is not in the world"
+            what = "is a role, not a target" if name in self.models else "is not in the world"
             raise InputError(f"target 'planted:{name}' {what}; its targets are {', '.join(self.targets)}")
         missing = sorted(set(values) - target.utilities.keys())
         if missing:
@@ -199,17 +257,17 @@ class PlantedWorld(Record):
             )
 
 
-ROLES = ("user", "judge")
-
-
 def parse_world(document: Document) -> PlantedWorld:
     """A world from its document. Raises InputError."""
     world = parse(document, PlantedWorld)
-    for name in ROLES:
-        if name in world.targets:
-            raise InputError(
-                f"targets.{name}: the name {name!r} belongs to a role",
-                path=document.path,
-                line=document.line(["targets", name]),
-            )
+    taken = dict.fromkeys(ROLES, "a role")
+    for section, names in (("targets", world.targets), ("checkers", world.checkers)):
+        for name in names:
+            if name in taken and (section, name) != ("checkers", "checker"):
+                raise InputError(
+                    f"{section}.{name}: the name {name!r} belongs to {taken[name]}",
+                    path=document.path,
+                    line=document.line([section, name]),
+                )
+            taken[name] = "a target"
     return world

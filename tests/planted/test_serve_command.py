@@ -54,7 +54,7 @@ def test_a_served_world_says_where_it_is_and_ends_cleanly(tmp_path: Path, number
         assert line.startswith("http://127.0.0.1:")
         assert f'[providers.openai] base_url = "{url}/v1"' in line
         assert f'[providers.anthropic] base_url = "{url}".' in line
-        assert "serves t, user, judge." in line
+        assert "serves t, user, judge, generator, checker." in line
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as hanging:
             sent = b'{"model":"t","messages":[{"role":"user","content":"x"}]}'
@@ -70,7 +70,7 @@ def test_json_is_one_document_and_the_models_know_the_built_in_libraries(tmp_pat
     with served(tmp_path, "--world", "demo", "--port", 0, "--json") as (process, line):
         told = json.loads(line)
         assert told.keys() == {"url", "models"}
-        assert told["models"] == ["guardian", "pleaser", "truthteller", "user", "judge"]
+        assert told["models"] == ["guardian", "pleaser", "truthteller", "user", "judge", "generator", "checker"]
         scenario = load_library(find("libraries", "hhh", tmp_path))[0]
         question = f"A case.\n\nA. {' '.join(scenario.action_a.split())}\nB. {' '.join(scenario.action_b.split())}\n"
         with OpenAI(api_key="k", base_url=f"{told['url']}/v1") as client:

@@ -134,12 +134,12 @@ def test_a_world_that_cannot_be_is_told(tmp_path: Path, text: str, told: str) ->
 def test_every_built_in_world_loads(name: str) -> None:
     """It has targets, and a model for each of them and for each role."""
     world = parse_world(read_document(find("worlds", name, Path.cwd())))
-    assert all(planted_model(world, model, LEXICON).model_name == model for model in (*world.targets, "user", "judge"))
+    assert all(planted_model(world, model, LEXICON).model_name == model for model in world.models)
 
 
 def test_an_unknown_model_is_told_beside_those_there_are() -> None:
     """The message lists the targets and the roles of the world."""
-    with pytest.raises(InputError, match="the world has no model 'beta'; it has t, user, judge"):
+    with pytest.raises(InputError, match="the world has no model 'beta'; it has t, user, judge, generator, checker"):
         model("beta")
 
 

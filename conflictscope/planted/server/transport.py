@@ -20,7 +20,7 @@ from conflictscope.planted.models import planted_model
 from conflictscope.planted.server.app import create_app
 from conflictscope.planted.server.endpoint import TASK
 from conflictscope.planted.server.metrics import Metrics
-from conflictscope.planted.world import ROLES, PlantedWorld
+from conflictscope.planted.world import PlantedWorld
 
 _BACKLOG = 4096
 _KEEP_ALIVE_S = 600
@@ -99,7 +99,7 @@ def planted_server(
     window_s: length of the sliding window of the world's limits, in seconds.
     """
     _allow_many_sockets()
-    models = {name: planted_model(world, name, lexicon) for name in (*world.targets, *ROLES)}
+    models = {name: planted_model(world, name, lexicon) for name in world.models}
     return PlantedServer(create_app(world, models, window_s=window_s), _listen(host, port))
 
 
