@@ -534,7 +534,7 @@ def scenarios_recheck(
     if as_json:
         _print_json(result.to_json())
     else:
-        views.print_checks(_out, result.scenarios)
+        views.print_library(_out, library_counts(result.scenarios))
     for own_id, reason in list(result.unchecked.items())[:_MOST_LEFT]:
         _err.print(plain(f"unchecked: {own_id}: {reason}"), soft_wrap=True)
     if result.library is not None:

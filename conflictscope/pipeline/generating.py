@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,8 @@ async def generate(
             scenarios = [*existing, *made]
             if scenarios:
                 write_library(library, scenarios)
-            return GenerationResult(folder, library, len(scenarios), work.state, work.message, await progress())
+            ended = replace(await progress(), state=work.state, in_flight=0)  # the folder is still held by us
+            return GenerationResult(folder, library, len(scenarios), work.state, work.message, ended)
 
 
 def _maker(

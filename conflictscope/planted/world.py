@@ -227,6 +227,11 @@ class PlantedWorld(Record):
         """The names of all models: targets, roles, further checkers."""
         return (*self.targets, *ROLES, *(name for name in self.checkers if name not in ROLES))
 
+    @property
+    def checker_names(self) -> tuple[str, ...]:
+        """The names of all models that check."""
+        return tuple(dict.fromkeys(("checker", *self.checkers)))
+
     def checker(self, name: str) -> PlantedChecker | None:
         """The checker of this name, or None where it is the name of something else, or of nothing."""
         return self.checkers.get(name, PlantedChecker() if name == "checker" else None)
