@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,21 +93,6 @@ def load_library(path: Path, value_set: ValueSet | None = None) -> tuple[Scenari
     if not scenarios:
         raise InputError("holds no scenario", path=path)
     return tuple(scenarios.values())
-
-
-def library_counts(scenarios: Sequence[Scenario]) -> dict[str, Any]:
-    """What a library is made of, as `scenarios stats --json` shows it.
-
-    situations: scenarios that share their text (one for each pair of values) count once.
-    """
-    pairs = Counter(scenario.pair for scenario in scenarios)
-    return {
-        "scenarios": len(scenarios),
-        "situations": len({scenario.origin.situation or scenario.id for scenario in scenarios}),
-        "passing": sum(scenario.passes for scenario in scenarios),
-        "pairs": [{"value_a": a, "value_b": b, "scenarios": count} for (a, b), count in sorted(pairs.items())],
-        "templates": dict(sorted(Counter(s.template.value if s.template else "none" for s in scenarios).items())),
-    }
 
 
 def _check_values(scenario: Scenario, value_set: ValueSet | None, document: Document, at: Key) -> None:
