@@ -23,7 +23,7 @@ from conflictscope import __version__, pipeline, views
 from conflictscope.comparison import By
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.forecast import Assumptions
-from conflictscope.library import find, library_counts, load_library, load_value_set
+from conflictscope.library import find, load_library, load_value_set, write_library
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
 from conflictscope.pipeline import GenerationResult, LibraryViewer, RunResult, Sweep, Viewer
@@ -31,6 +31,7 @@ from conflictscope.rating import Method, Ranking
 from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import LibraryProgress
+from conflictscope.spec import OFFLINE_EMBEDDING
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
 from conflictscope.views.text import plain
 
@@ -384,15 +385,52 @@ def values_check(
     file: Annotated[str, typer.Argument(help="A value set (.toml, .yaml, .json), or a built-in name.")],
     as_json: Json = False,
 ) -> None:
-    """Validate a value set.
+    """Validate a value set, and warn of values that may be one and the same.
 
     Example: [bold]conflictscope values check my-values.toml[/bold]
     """
     value_set = load_value_set(find("values", file, Path.cwd()))
+    warnings = asyncio.run(pipeline.value_set_warnings(value_set))
+    for warning in warnings:
+        _warn(warning)
     if as_json:
-        _print_json({"name": value_set.name, "values": list(value_set.names), "pairs": len(value_set.pairs())})
+        names, pairs = list(value_set.names), len(value_set.pairs())
+        _print_json({"name": value_set.name, "values": names, "pairs": pairs, "warnings": warnings})
     else:
         _out.print(plain(f"ok: {value_set.name}: {len(value_set.names)} values, {len(value_set.pairs())} pairs"))
+
+
+@values_app.command("new")
+def values_new(
+    criteria: Annotated[
+        Path,
+        typer.Argument(help="A JSON list of sentences, or a text: a criterion a line or bullet.", metavar="CRITERIA"),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The value set to write (.toml).", metavar="FILE")],
+    model: Annotated[
+        str | None, typer.Option(help="Names and words the values; without one the criteria stand as they are.")
+    ] = None,
+    world: Annotated[
+        str | None,
+        typer.Option(help="A world file, or the name of a built-in world, for a planted model.", metavar="W.toml"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """A value set from prose: each criterion becomes a value.
+
+    Example: [bold]conflictscope values new constitution.md -o my-values.toml[/bold]
+    """
+    value_set = asyncio.run(
+        pipeline.new_value_set(criteria, output, model=model, world=world, force=force, runs_dir=runs_dir)
+    )
+    if as_json:
+        _print_json({"file": str(output), "name": value_set.name, "values": list(value_set.names)})
+    else:
+        told = f"{output}: {len(value_set.names)} values, {len(value_set.pairs()):,} pairs. Read the names, edit them, then:"
+        _out.print(plain(told), soft_wrap=True)
+        _out.print(plain(f"  {_command(f'values check {_quoted(str(output))}')}"), soft_wrap=True)
 
 
 @scenarios_app.command("check")
@@ -419,18 +457,42 @@ def scenarios_check(
 
 @scenarios_app.command("stats")
 def scenarios_stats(
-    file: Annotated[str, typer.Argument(help="A library (.jsonl, .yaml, .toml, .json), or a built-in name.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Libraries (.jsonl, .yaml, .toml, .json), or built-in names.", metavar="LIBRARY..."),
+    ],
+    run: Annotated[
+        list[str] | None,
+        typer.Option(help="A run of one of the libraries: what its targets made of it; repeatable.", metavar="RUN"),
+    ] = None,
+    embedding: Annotated[
+        str, typer.Option(help="What likeness is measured by: `hashing` (words, offline), or an embedding model.")
+    ] = OFFLINE_EMBEDDING,
+    chart: Annotated[
+        Path | None, typer.Option(help="Also draw it: a file that ends in .svg, .png, .pdf or .html.", metavar="FILE")
+    ] = None,
+    runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
-    """What a library is made of: scenarios by pair of values and by template.
+    """What a library is made of, how alike its scenarios are, which checks they pass; several libraries side by side.
 
-    Example: [bold]conflictscope scenarios stats hhh[/bold]
+    After a run also what its targets made of it: how far they agree, and in which share of scenarios each prefers one action
+    clearly, so that libraries can be compared on how hard they are.
+
+    Example: [bold]conflictscope scenarios stats hhh --run demo --chart hhh.svg[/bold]
     """
-    counts = library_counts(load_library(find("libraries", file, Path.cwd())))
+    if chart is not None:
+        views.chart_format(chart)
+    paths = [find("libraries", file, Path.cwd()) for file in files]
+    folders = [RunFolder.find(name, runs_dir) for name in run or []]
+    libraries = asyncio.run(pipeline.library_stats(paths, folders, embedding, runs_dir))
+    if chart is not None:
+        views.save_chart(views.library_chart(libraries), chart)
     if as_json:
-        _print_json(counts)
+        documents = [stats.to_json() for stats in libraries]
+        _print_json(documents[0] if len(documents) == 1 else {"libraries": documents})
     else:
-        views.print_library(_out, counts)
+        views.print_libraries(_out, libraries)
 
 
 @scenarios_app.command("import")
@@ -439,10 +501,23 @@ def scenarios_import(
     output: Annotated[Path, typer.Option("-o", "--output", help="The library to write (.jsonl).", metavar="LIBRARY")],
     id_column: Annotated[str, typer.Option("--id", help="Column of the row's id.")],
     description: Annotated[str, typer.Option(help="Column of the situation.")],
-    action_a: Annotated[str, typer.Option(help="Column of the first action.")],
-    action_b: Annotated[str, typer.Option(help="Column of the second action.")],
-    values_a: Annotated[str, typer.Option(help="Column of the values that only the first action serves.")],
-    values_b: Annotated[str, typer.Option(help="Column of the values that only the second action serves.")],
+    action_a: Annotated[str | None, typer.Option(help="Column of the first action.")] = None,
+    action_b: Annotated[str | None, typer.Option(help="Column of the second action.")] = None,
+    choices: Annotated[
+        str | None, typer.Option(help="Instead of two columns: one with a JSON list of the two actions.")
+    ] = None,
+    values_a: Annotated[
+        str | None, typer.Option(help="Column of the values that only the first action serves.")
+    ] = None,
+    values_b: Annotated[
+        str | None, typer.Option(help="Column of the values that only the second action serves.")
+    ] = None,
+    value_a: Annotated[
+        str | None, typer.Option(help="Instead of a column: the first action's value in every row.", metavar="TEXT")
+    ] = None,
+    value_b: Annotated[
+        str | None, typer.Option(help="Instead of a column: the second action's value in every row.", metavar="TEXT")
+    ] = None,
     separator: Annotated[str, typer.Option(help="What stands between values in one cell.")] = "|",
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="Also rows with several pairs: one scenario for each pair of values.")
@@ -452,7 +527,7 @@ def scenarios_import(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """A table of two-action dilemmas from elsewhere becomes a library.
+    """A table of two-action dilemmas from elsewhere becomes a library; rows that do not fit are told with their lines.
 
     Example: [bold]conflictscope scenarios import dilemmas.csv -o dilemmas.jsonl --id scenario_id --description context
     --action-a action1 --action-b action2 --values-a only_by_1 --values-b only_by_2[/bold]
@@ -460,13 +535,19 @@ def scenarios_import(
     if output.suffix != ".jsonl":
         raise InputError(f"-o: expected a .jsonl file, got {str(output)!r}")
     values = load_value_set(find("values", value_set, Path.cwd())) if value_set else None
-    columns = DilemmaColumns(id_column, description, action_a, action_b, values_a, values_b)
+    columns = DilemmaColumns(
+        id_column,
+        description,
+        action_a,
+        action_b,
+        values_a,
+        values_b,
+        choices=choices,
+        value_a=value_a,
+        value_b=value_b,
+    )
     imported = read_dilemmas(table, columns, separator=separator, all_pairs=all_pairs, value_set=values)
-    text = "".join(json.dumps(scenario.to_json(), ensure_ascii=False) + "\n" for scenario in imported.scenarios)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror}", path=output) from None
+    write_library(output, imported.scenarios)
     pairs = len({scenario.pair for scenario in imported.scenarios})
     if as_json:
         _print_json(
@@ -474,7 +555,8 @@ def scenarios_import(
                 "scenarios": len(imported.scenarios),
                 "situations": imported.rows,
                 "pairs": pairs,
-                "left_out": dict(imported.left_out),
+                "left_out": imported.left_out,
+                "refused": [{"line": row.line, "reason": row.reason} for row in imported.refused],
             }
         )
         return
@@ -484,8 +566,7 @@ def scenarios_import(
         ),
         soft_wrap=True,
     )
-    for reason, count in imported.left_out.items():
-        _out.print(plain(f"left out: {count:,} rows: {reason}"))
+    views.print_import(_out, imported)
 
 
 @scenarios_app.command("recheck")
@@ -534,7 +615,7 @@ def scenarios_recheck(
     if as_json:
         _print_json(result.to_json())
     else:
-        views.print_library(_out, library_counts(result.scenarios))
+        views.print_libraries(_out, asyncio.run(pipeline.library_stats([result.library])) if result.library else [])
     for own_id, reason in list(result.unchecked.items())[:_MOST_LEFT]:
         _err.print(plain(f"unchecked: {own_id}: {reason}"), soft_wrap=True)
     if result.library is not None:
@@ -663,6 +744,10 @@ def _ended_early(state: str, message: str) -> str:
 
 def _tell(text: str) -> None:
     _err.print(plain(text, "dim"), soft_wrap=True)
+
+
+def _warn(text: str) -> None:
+    _err.print(plain(f"warning: {text}", "yellow"), soft_wrap=True)
 
 
 def _finish(

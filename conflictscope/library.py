@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,21 +108,6 @@ def write_library(path: Path, scenarios: Iterable[Scenario]) -> None:
     except OSError as error:
         part.unlink(missing_ok=True)
         raise InputError(f"cannot be written: {error.strerror}", path=path) from None
-
-
-def library_counts(scenarios: Sequence[Scenario]) -> dict[str, Any]:
-    """What a library is made of, as `scenarios stats --json` shows it.
-
-    situations: scenarios that share their text (one for each pair of values) count once.
-    """
-    pairs = Counter(scenario.pair for scenario in scenarios)
-    return {
-        "scenarios": len(scenarios),
-        "situations": len({scenario.origin.situation or scenario.id for scenario in scenarios}),
-        "passing": sum(scenario.passes for scenario in scenarios),
-        "pairs": [{"value_a": a, "value_b": b, "scenarios": count} for (a, b), count in sorted(pairs.items())],
-        "templates": dict(sorted(Counter(s.template.value if s.template else "none" for s in scenarios).items())),
-    }
 
 
 def _check_values(scenario: Scenario, value_set: ValueSet | None, document: Document, at: Key) -> None:

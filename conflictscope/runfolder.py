@@ -42,7 +42,7 @@ class RunFolder:
         for path in (runs_dir / run, Path(run), *([Path(run).parent] if Path(run).name == "run.db" else [])):
             if (path / "run.db").is_file():
                 return cls(path)
-        there = sorted(entry.parent.name for entry in runs_dir.glob("*/run.db")) if runs_dir.is_dir() else []
+        there = sorted(entry.parent.name for entry in runs_dir.glob("[!.]*/run.db")) if runs_dir.is_dir() else []
         hint = f"runs there: {', '.join(there[:20])}" if there else "there are none yet"
         raise InputError(f"no run {run!r} in {runs_dir} and no run folder of that path; {hint}")
 

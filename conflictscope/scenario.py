@@ -118,10 +118,15 @@ class Scenario(Record):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-def passed_checks(checks: Iterable[Check]) -> dict[str, bool]:
-    """By check: whether more than half of its checkers passed it. A checker that judged value by value must pass each."""
+def verdicts_by_checker(checks: Iterable[Check]) -> dict[str, dict[str, bool]]:
+    """By check and checker: whether it passed. A checker that judged value by value must pass each."""
     by_checker: dict[str, dict[str, bool]] = defaultdict(dict)
     for check in checks:
         verdicts = by_checker[check.name]
         verdicts[check.checker] = verdicts.get(check.checker, True) and check.passed
-    return {name: 2 * sum(verdicts.values()) > len(verdicts) for name, verdicts in by_checker.items()}
+    return by_checker
+
+
+def passed_checks(checks: Iterable[Check]) -> dict[str, bool]:
+    """By check: whether more than half of its checkers passed it."""
+    return {name: 2 * sum(verdicts.values()) > len(verdicts) for name, verdicts in verdicts_by_checker(checks).items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ OUTCOME_REQUIRED = ("target", "scenario_id", "value_a", "value_b", "verdict")
 OUTCOME_OPTIONAL = ("mode", "steering", "strength", "shown_first", "judge", "repeat")
 _OUTCOME_COLUMNS = OUTCOME_REQUIRED + OUTCOME_OPTIONAL
 GOLD_REQUIRED = ("target", "scenario_id", "verdict")
+_MOST_REASONS = 5
 _Named = TypeVar("_Named", Mode, Verdict)
 
 
@@ -254,23 +256,68 @@ class GoldTable:
 
 @dataclass(frozen=True)
 class DilemmaColumns:
-    """Which column of a dilemma table holds what."""
+    """Which column of a dilemma table holds what.
+
+    action_a and action_b, or choices: a column with a JSON list of exactly two actions, each a text or an object with a
+    `description` (or `text`, or `label`). Of each side values_a, a column of values, or value_a, one value for every row.
+    Raises InputError where an action or a value of a side is told not at all, or twice.
+    """
 
     id: str
     description: str
-    action_a: str
-    action_b: str
-    values_a: str
-    values_b: str
+    action_a: str | None = None
+    action_b: str | None = None
+    values_a: str | None = None
+    values_b: str | None = None
+    choices: str | None = None
+    value_a: str | None = None
+    value_b: str | None = None
+
+    def __post_init__(self) -> None:
+        columns = sum(column is not None for column in (self.action_a, self.action_b))
+        if columns != (2 if self.choices is None else 0):
+            raise InputError(
+                "a dilemma has two actions: name their columns with --action-a and --action-b, or one column with a JSON "
+                "list of both with --choices"
+            )
+        for side, column, constant in (("a", self.values_a, self.value_a), ("b", self.values_b, self.value_b)):
+            if (column is None) == (constant is None):
+                raise InputError(
+                    f"each action serves a value: name its column with --values-{side}, or one value for all rows with "
+                    f"--value-{side}"
+                )
+
+    @property
+    def named(self) -> list[str]:
+        """The columns that the table must have."""
+        columns = (self.id, self.description, self.action_a, self.action_b, self.choices, self.values_a, self.values_b)
+        return [column for column in columns if column is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """A row that became no scenario. line: on which it ends."""
+
+    line: int
+    reason: str
 
 
 @dataclass(frozen=True)
 class ImportedDilemmas:
-    """What became of a dilemma table: scenarios, the rows they came from, and rows left out by reason."""
+    """What became of a dilemma table: scenarios, how many rows they came from, and the rows that became none."""
 
     scenarios: Sequence[Scenario]
     rows: int
-    left_out: Mapping[str, int]
+    refused: Sequence[RefusedRow]
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many rows became no scenario, by reason, the most frequent one first."""
+        return dict(Counter(row.reason for row in self.refused).most_common())
+
+
+class _Misfit(Exception):
+    """Why a row is no dilemma."""
 
 
 def read_dilemmas(
@@ -284,62 +331,102 @@ def read_dilemmas(
     """Scenarios from a table with two actions a row and, for each action, the values that only it serves.
 
     A row with exactly one value on each side becomes one scenario. A row with more becomes one scenario for each pair of
-    values where `all_pairs` is set (they share `origin.situation`: one situation, not independent), else it is left out,
-    as is a row with no value on a side. Raises InputError at a row that is broken or names a value not in `value_set`.
+    values where `all_pairs` is set (they share `origin.situation`: one situation, not independent), else it is refused. So is a
+    row with no value on a side, with one that is not in `value_set`, with another number of actions than two, or with an id that
+    an earlier one has; the others are not touched by it. Raises InputError where the file is no such table, or no row fits.
     """
     if not separator:
         raise InputError("--separator: expected at least one character, got ''")
     present = header(path)
-    for name in vars(columns).values():
+    for name in columns.named:
         if name not in present:
             raise InputError(f"no column {name!r}; it has {', '.join(present)}", path=path, line=1)
-    scenarios: list[Scenario] = []
-    left_out: Counter[str] = Counter()
-    used: dict[str, int] = {}
+    scenarios: dict[str, Scenario] = {}
+    lines: dict[str, int] = {}
+    refused: list[RefusedRow] = []
     rows = 0
     for line, row in read_rows(path):
-        sides = [
-            list(dict.fromkeys(name.strip() for name in row[column].split(separator) if name.strip()))
-            for column in (columns.values_a, columns.values_b)
-        ]
-        unknown = [name for side in sides for name in side if value_set is not None and name not in value_set.names]
-        if value_set is not None and unknown:
-            raise InputError(f"{unknown[0]!r} is not in the value set {value_set.name!r}", path=path, line=line)
-        both = set(sides[0]) & set(sides[1])  # served by either action: no conflict
-        pairs = [(a, b) for a, b in product(*sides) if not {a, b} & both]
-        if not pairs:
-            left_out["no conflicting pair of values"] += 1
-            continue
-        if len(pairs) > 1 and not all_pairs:
-            left_out["more than one pair of values"] += 1
+        try:
+            found = list(_scenarios(row, columns, path.name, separator, all_pairs, value_set))
+            twice = next((scenario.id for scenario in found if scenario.id in scenarios), None)
+            if twice is not None:
+                raise _Misfit(f"{columns.id}: {twice!r} is used twice, first on line {lines[twice]}")
+        except _Misfit as misfit:
+            refused.append(RefusedRow(line, str(misfit)))
             continue
         rows += 1
-        row_id = row[columns.id].strip()
-        for value_a, value_b in pairs:
-            own_id = row_id if len(pairs) == 1 else f"{row_id}:{value_a}~{value_b}".replace(" ", "%20")
-            if own_id in used:
-                raise InputError(
-                    f"{columns.id}: {own_id!r} is used twice, first on line {used[own_id]}", path=path, line=line
-                )
-            used[own_id] = line
-            scenario = {
-                "id": own_id,
-                "value_a": value_a,
-                "value_b": value_b,
-                "description": row[columns.description],
-                "action_a": row[columns.action_a],
-                "action_b": row[columns.action_b],
-                "origin": Origin(kind="imported", source=path.name, situation=row_id),
-            }
-            scenarios.append(_scenario(scenario, path, line))
+        scenarios.update((scenario.id, scenario) for scenario in found)
+        lines.update((scenario.id, line) for scenario in found)
+    imported = ImportedDilemmas(tuple(scenarios.values()), rows, tuple(refused))
     if not scenarios:
-        reasons = "; ".join(f"{count} rows: {reason}" for reason, count in left_out.items())
-        raise InputError(f"no row becomes a scenario ({reasons})", path=path)
-    return ImportedDilemmas(scenarios, rows, left_out)
+        reasons = list(imported.left_out.items())
+        told = "; ".join(f"{count:,} rows: {reason}" for reason, count in reasons[:_MOST_REASONS])
+        more = f"; and {len(reasons) - _MOST_REASONS:,} more reasons" if len(reasons) > _MOST_REASONS else ""
+        raise InputError(f"no row becomes a scenario ({told}{more})", path=path)
+    return imported
 
 
-def _scenario(data: dict[str, Any], path: Path, line: int) -> Scenario:
+def _scenarios(
+    row: Mapping[str, str],
+    columns: DilemmaColumns,
+    source: str,
+    separator: str,
+    all_pairs: bool,
+    value_set: ValueSet | None,
+) -> Iterator[Scenario]:
+    """The scenarios of one row. Raises _Misfit."""
+    sides = [
+        [constant]
+        if constant is not None
+        else list(dict.fromkeys(name.strip() for name in row[column or ""].split(separator) if name.strip()))
+        for column, constant in ((columns.values_a, columns.value_a), (columns.values_b, columns.value_b))
+    ]
+    unknown = [name for side in sides for name in side if value_set is not None and name not in value_set.names]
+    if value_set is not None and unknown:
+        raise _Misfit(f"{unknown[0]!r} is not in the value set {value_set.name!r}")
+    action_a, action_b = _actions(row, columns)
+    both = set(sides[0]) & set(sides[1])  # served by either action: no conflict
+    pairs = [(a, b) for a, b in product(*sides) if not {a, b} & both]
+    if not pairs:
+        raise _Misfit("no conflicting pair of values")
+    if len(pairs) > 1 and not all_pairs:
+        raise _Misfit("more than one pair of values")
+    row_id = row[columns.id].strip()
+    for value_a, value_b in pairs:
+        data = {
+            "id": row_id if len(pairs) == 1 else f"{row_id}:{value_a}~{value_b}".replace(" ", "%20"),
+            "value_a": value_a,
+            "value_b": value_b,
+            "description": row[columns.description],
+            "action_a": action_a,
+            "action_b": action_b,
+            "origin": Origin(kind="imported", source=source, situation=row_id),
+        }
+        try:
+            yield Scenario.model_validate(data)
+        except ValidationError as error:
+            raise _Misfit(explain(error.errors()[0], Scenario)) from None
+
+
+def _actions(row: Mapping[str, str], columns: DilemmaColumns) -> list[str]:
+    """The two actions of a row. Raises _Misfit."""
+    if columns.choices is None:
+        return [row[columns.action_a or ""], row[columns.action_b or ""]]
     try:
-        return Scenario.model_validate(data)
-    except ValidationError as error:
-        raise InputError(explain(error.errors()[0], Scenario), path=path, line=line) from None
+        choices = json.loads(row[columns.choices])
+    except (ValueError, RecursionError):
+        raise _Misfit(f"{columns.choices}: expected a JSON list of two actions, got no valid JSON") from None
+    if not isinstance(choices, list):
+        raise _Misfit(f"{columns.choices}: expected a JSON list of two actions, got {type(choices).__name__}")
+    if len(choices) != 2:
+        raise _Misfit(f"{columns.choices}: expected two actions, got {len(choices)}")
+    return [_action(choice, columns.choices) for choice in choices]
+
+
+def _action(choice: Any, column: str) -> str:
+    """The text of an action that is a text, or an object that has one."""
+    texts = [choice] if not isinstance(choice, dict) else [choice.get(key) for key in ("description", "text", "label")]
+    for text in texts:
+        if isinstance(text, str) and text.strip():
+            return text
+    raise _Misfit(f"{column}: expected texts, or objects with a description, text or label")

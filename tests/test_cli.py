@@ -274,9 +274,35 @@ def test_stats_say_what_a_library_is_made_of(tmp_path: Path) -> None:
     assert "harmlessness / honesty" in conflictscope("scenarios", "stats", "hhh", cwd=tmp_path).stdout
 
 
+def test_libraries_are_compared_and_drawn(tmp_path: Path) -> None:
+    """Several libraries are one document, one table and one chart; rows that do not fit are told with their lines."""
+    (tmp_path / "d.csv").write_text('id,text,c\n1,T,"[""Go."", ""Stay.""]"\n2,T,"[""Go.""]"\n')
+    columns = ["--id", "id", "--description", "text", "--choices", "c", "--value-a", "x", "--value-b", "y"]
+    imported = conflictscope("scenarios", "import", "d.csv", "-o", "d.jsonl", *columns, "--json", cwd=tmp_path)
+    assert json.loads(imported.stdout) == {
+        "scenarios": 1, "situations": 1, "pairs": 1, "left_out": {"c: expected two actions, got 1": 1},
+        "refused": [{"line": 3, "reason": "c: expected two actions, got 1"}],
+    }  # fmt: skip
+    compared = conflictscope("scenarios", "stats", "d.jsonl", "hhh", "--chart", "c.svg", "--json", cwd=tmp_path)
+    assert [stats["library"] for stats in json.loads(compared.stdout)["libraries"]] == ["d", "hhh"]
+    assert (tmp_path / "c.svg").read_text().startswith("<svg")
+    assert "--chart" in conflictscope("scenarios", "stats", "hhh", "--chart", "c.gif", cwd=tmp_path, code=2).stderr
+
+
+def test_prose_becomes_a_value_set_that_is_checked(tmp_path: Path) -> None:
+    """values new writes it, values check warns of what overlaps on stderr and in --json."""
+    (tmp_path / "c.txt").write_text("Tell the whole truth.\nTell the truth, the whole truth.\nHurt nobody.\n")
+    assert "3 values, 3 pairs" in conflictscope("values", "new", "c.txt", "-o", "mine.toml", cwd=tmp_path).stdout
+    assert "--force" in conflictscope("values", "new", "c.txt", "-o", "mine.toml", cwd=tmp_path, code=2).stderr
+    checked = conflictscope("values", "check", "mine.toml", "--json", cwd=tmp_path)
+    (warning,) = json.loads(checked.stdout)["warnings"]
+    assert "nearly the same" in warning
+    assert warning in checked.stderr.replace("\n", " ")
+
+
 def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
     """--help of each command says what it does and shows how."""
-    for command in (["demo"], ["run"], ["status"], ["rank"], ["plan"], ["import"], ["values", "check"], ["scenarios", "check"],
+    for command in (["demo"], ["run"], ["status"], ["rank"], ["plan"], ["import"], ["values", "check"], ["values", "new"], ["scenarios", "check"],
                     ["scenarios", "stats"], ["scenarios", "import"]):  # fmt: skip
         assert "Example: conflictscope" in conflictscope(*command, "--help", cwd=tmp_path).stdout
     assert "conflictscope 0." in conflictscope("--version", cwd=tmp_path).stdout

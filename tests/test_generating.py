@@ -35,7 +35,7 @@ seed = 5
 utilities = { candour = 2.4, comfort = 1.2, thrift = 0.0 }
 steerability = 0.0
 [generator]
-duplicate_rate = 0.15
+duplicate_rate = 0.5
 defects = { grounded = 0.1, contested = 0.1, conflicting = 0.05 }
 [generator.faults]
 prose = 0.03

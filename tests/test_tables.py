@@ -309,14 +309,82 @@ def test_another_separator_can_be_named(tmp_path: Path) -> None:
         ("2,t,Go., Go. ,x,y", "action_a and action_b must differ"),
         ("2,,Go.,Stay.,x,y", "description: "),
         ("2 b,t,Go.,Stay.,x,y", "id: "),
-        ("2,t,Go.,Stay.,x", "expected 6 columns, got 5"),
     ],
 )
-def test_a_row_that_is_no_dilemma_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
-    """The import stops at a row that is broken or names a value that the value set lacks."""
-    with pytest.raises(InputError) as caught:
-        dilemmas(tmp_path, "1,t,Go.,Stay.,x,y", row, value_set=XYZ)
-    assert str(caught.value).startswith(f"{tmp_path}/d.csv:3: {told}")
+def test_a_row_that_is_no_dilemma_is_refused_with_its_line(tmp_path: Path, row: str, told: str) -> None:
+    """What is wrong with one row is told, counted, and no harm to the rows around it."""
+    imported = dilemmas(tmp_path, "1,t,Go.,Stay.,x,y", row, "3,t,Go.,Stay.,y,x", value_set=XYZ)
+    assert [scenario.id for scenario in imported.scenarios] == ["1", "3"]
+    (refused,) = imported.refused
+    assert refused.line == 3
+    assert refused.reason.startswith(told)
+    assert (imported.rows, sum(imported.left_out.values())) == (2, 1)
+
+
+def test_a_table_that_is_broken_as_a_whole_is_no_table(tmp_path: Path) -> None:
+    """Where the columns shift, nothing after can be trusted: the import stops there."""
+    with pytest.raises(InputError, match=r"d\.csv:3: expected 6 columns, got 5"):
+        dilemmas(tmp_path, "1,t,Go.,Stay.,x,y", "2,t,Go.,Stay.,x")
+
+
+CHOICES = DilemmaColumns("id", "text", choices="choices", value_a="x", value_b="y")
+
+
+def with_choices(folder: Path, *cells: str) -> ImportedDilemmas:
+    """A table whose actions stand in a JSON column."""
+    quoted = [cell.replace('"', '""') for cell in cells]
+    path = table(folder, "id,text,choices", *(f'{n},t,"{cell}"' for n, cell in enumerate(quoted)), name="d.csv")
+    return read_dilemmas(path, CHOICES)
+
+
+def test_actions_can_stand_in_one_json_column_and_values_in_none(tmp_path: Path) -> None:
+    """Of each action its description is taken, else its text, else its label; the values are the same in every row."""
+    imported = with_choices(
+        tmp_path,
+        '["Go.", "Stay."]',
+        '[{"id": "g", "label": "Go", "description": "Go at once."}, {"label": "Stay", "description": " "}]',
+    )
+    assert [(s.action_a, s.action_b) for s in imported.scenarios] == [("Go.", "Stay."), ("Go at once.", "Stay")]
+    assert {(s.value_a, s.value_b) for s in imported.scenarios} == {("x", "y")}
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ('["Go.", "Stay.", "Wait."]', "choices: expected two actions, got 3"),
+        ('["Go."]', "choices: expected two actions, got 1"),
+        ("[]", "choices: expected two actions, got 0"),
+        ('["Go.", "Stay."', "choices: expected a JSON list of two actions, got no valid JSON"),
+        ("[" * 5000, "choices: expected a JSON list of two actions, got no valid JSON"),
+        ('{"a": "Go."}', "choices: expected a JSON list of two actions, got dict"),
+        ('["Go.", 5]', "choices: expected texts, or objects with a description, text or label"),
+        ('["Go.", {"tool_name": "stay"}]', "choices: expected texts, or objects with a description, text or label"),
+        ('["Go.", "Go."]', "action_a and action_b must differ, they are the same text"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_row_without_two_actions_is_refused(tmp_path: Path, cell: str, told: str) -> None:
+    """Three actions are no dilemma of ours, and neither is what is no list of texts."""
+    imported = with_choices(tmp_path, '["Go.", "Stay."]', cell)
+    assert [(row.line, row.reason) for row in imported.refused] == [(3, told)]
+    assert len(imported.scenarios) == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"value_a": "x", "value_b": "y"}, "two actions"),
+        ({"value_a": "x", "value_b": "y", "action_a": "left"}, "two actions"),
+        ({"value_a": "x", "value_b": "y", "action_a": "left", "choices": "c"}, "two actions"),
+        ({"value_a": "x", "choices": "c"}, "--values-b"),
+        ({"value_a": "x", "values_a": "l", "value_b": "y", "choices": "c"}, "--values-a"),
+    ],
+    ids=str,
+)
+def test_a_dilemma_takes_two_actions_and_a_value_for_each(named: dict[str, str], told: str) -> None:
+    """Neither less than that nor two sources of one thing: the options that are meant are named."""
+    with pytest.raises(InputError, match=told):
+        DilemmaColumns("id", "text", **named)
 
 
 def test_a_table_without_a_named_column_is_told(tmp_path: Path) -> None:
@@ -358,10 +426,48 @@ def test_a_value_that_both_actions_serve_is_in_no_conflict(tmp_path: Path) -> No
     assert imported.left_out == {"no conflicting pair of values": 1}
 
 
-def test_a_misspelt_value_is_told_also_in_a_row_that_is_left_out(tmp_path: Path) -> None:
-    """Values are checked before rows are chosen."""
-    with pytest.raises(InputError, match="'w' is not in the value set"):
-        dilemmas(tmp_path, "1,t,Go.,Stay.,x|w,y", value_set=XYZ)
+def test_a_misspelt_value_is_told_also_in_a_row_with_several_pairs(tmp_path: Path) -> None:
+    """Values are checked before pairs are counted."""
+    imported = dilemmas(tmp_path, "1,t,Go.,Stay.,x|w,y", "2,t,Go.,Stay.,x,y", value_set=XYZ)
+    assert imported.left_out == {"'w' is not in the value set 'xyz'": 1}
+
+
+def test_all_733_dilemmas_about_ai_risk_are_taken() -> None:
+    """A set without value labels, with one value a side for all rows."""
+    columns = DilemmaColumns("row", "dilemma", "action_1", "action_2", value_a="first", value_b="second")
+    imported = read_dilemmas(shared("airisk_two_action") / "dilemmas.csv.gz", columns)
+    assert (len(imported.scenarios), imported.left_out) == (733, {})
+
+
+def test_of_20_agentic_dilemmas_the_5_with_two_choices_are_taken() -> None:
+    """Fifteen rows are refused, each with its line, for the number of their choices."""
+    columns = DilemmaColumns("dilemma_id", "situation", choices="choices_json", value_a="first", value_b="second")
+    imported = read_dilemmas(shared("when_agents_act") / "dilemmas.csv", columns)
+    assert len(imported.scenarios) == 5
+    assert imported.left_out == {
+        "choices_json: expected two actions, got 3": 14,
+        "choices_json: expected two actions, got 4": 1,
+    }
+    assert imported.refused[0].line == 4  # the line on which the first row, which has line breaks, ends
+
+
+def test_dailydilemmas_are_taken_where_both_actions_are_known() -> None:
+    """Of 107 rows 7 record both actions, with the side of each; texts without actions are no dilemmas."""
+    columns = DilemmaColumns(
+        "dilemma_idx",
+        "dilemma_text",
+        "action_prompt_for_supporting",
+        "action_prompt_for_opposing",
+        "winner_prompt_for_supporting",
+        "winner_prompt_for_opposing",
+    )
+    imported = read_dilemmas(shared("dailydilemmas") / "steering_outcomes.csv", columns)
+    assert len(imported.scenarios) == 7
+    assert {scenario.pair for scenario in imported.scenarios} == {("opposing", "supporting")}
+    assert imported.left_out == {"no conflicting pair of values": 100}
+    texts = DilemmaColumns("idx", "dilemma_situation", "to_do", "not_to_do", value_a="x", value_b="y")
+    with pytest.raises(InputError, match="no column 'to_do'; it has idx, basic_situation, dilemma_situation"):
+        read_dilemmas(shared("dailydilemmas") / "dilemma_texts.csv.gz", texts)
 
 
 def test_control_characters_do_not_get_into_names(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from conflictscope.pipeline.generating import (
     stage_folder,
     stage_of,
 )
+from conflictscope.pipeline.libraries import library_stats, new_value_set, value_set_warnings
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.rechecking import recheck
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
@@ -27,8 +28,10 @@ __all__ = [
     "generate",
     "import_outcomes",
     "library_of",
+    "library_stats",
     "load_spec",
     "load_sweep",
+    "new_value_set",
     "plan_sweep",
     "rank",
     "read_sweep",
@@ -39,4 +42,5 @@ __all__ = [
     "stage_folder",
     "stage_of",
     "status",
+    "value_set_warnings",
 ]

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy.stats import binomtest, norm
@@ -48,6 +49,39 @@ def cohen_kappa(first: Sequence[Hashable], second: Sequence[Hashable]) -> Agreem
     rest = (kappa - by_chance * (1 - kappa)) ** 2
     error = math.sqrt(max(0.0, on_diagonal + off_diagonal - rest) / items) / (1 - by_chance)
     return Agreement(kappa, max(-1.0, kappa - _Z95 * error), min(1.0, kappa + _Z95 * error), items)
+
+
+def krippendorff_alpha(items: Sequence[Sequence[Hashable]]) -> Agreement:
+    """Agreement of any number of raters beyond chance, at most 1; 1 where they never disagree.
+
+    items: of each item, the categories that its raters named, in any order and number; items that fewer than two named say
+    nothing. The interval is by the jackknife over items; of one item, it is [-1, 1]. Raises ValueError where no item was named
+    twice. Source: Krippendorff 2019, chapter 12, for nominal data; with the same raters throughout it is Fleiss' kappa but for
+    the correction for a small sample.
+    """
+    rated = [item for item in items if len(item) >= 2]
+    if not rated:
+        raise ValueError("no item was judged by two raters")
+    place = {category: number for number, category in enumerate(dict.fromkeys(chain.from_iterable(rated)))}
+    counts = np.zeros((len(rated), len(place)))  # (N, C): how often each item was put in each category
+    for number, item in enumerate(rated):
+        np.add.at(counts[number], [place[category] for category in item], 1)
+    raters = counts.sum(axis=1)
+    disagreed = (raters**2 - np.sum(counts**2, axis=1)) / (raters - 1)  # (N,): ordered pairs of an item, by its raters
+
+    def alpha(disagreed: FloatArray, by_category: FloatArray) -> FloatArray:
+        """(...): from the sum over items, and the sums (..., C) by category."""
+        total = by_category.sum(axis=-1)
+        by_chance = (total**2 - np.sum(by_category**2, axis=-1)) / (total - 1)
+        return np.where(disagreed > 0, 1 - disagreed / np.where(by_chance > 0, by_chance, 1), 1.0)
+
+    value = float(alpha(disagreed.sum(), counts.sum(axis=0)))
+    items_rated = len(rated)
+    if items_rated == 1:
+        return Agreement(value, -1.0, 1.0, 1)
+    without = alpha(disagreed.sum() - disagreed, counts.sum(axis=0) - counts)  # (N,): each item left out
+    error = math.sqrt((items_rated - 1) / items_rated * float(np.sum((without - without.mean()) ** 2)))
+    return Agreement(value, max(-1.0, value - _Z95 * error), min(1.0, value + _Z95 * error), items_rated)
 
 
 def flip_rate(original: Sequence[Hashable], swapped: Sequence[Hashable]) -> Agreement:

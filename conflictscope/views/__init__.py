@@ -1,11 +1,15 @@
 """What people look at: made from snapshots and rankings, never from a running part."""
 
+from conflictscope.views.charts import chart_format, library_chart, save_chart
 from conflictscope.views.comparison import print_comparisons
 from conflictscope.views.generation import library_lines, live_library, print_library_progress
+from conflictscope.views.library import print_import, print_libraries
 from conflictscope.views.planning import print_forecast
-from conflictscope.views.terminal import lines, live, print_conversation, print_library, print_rankings, print_status
+from conflictscope.views.terminal import lines, live, print_conversation, print_rankings, print_status
 
 __all__ = [
+    "chart_format",
+    "library_chart",
     "library_lines",
     "lines",
     "live",
@@ -13,8 +17,10 @@ __all__ = [
     "print_comparisons",
     "print_conversation",
     "print_forecast",
-    "print_library",
+    "print_import",
+    "print_libraries",
     "print_library_progress",
     "print_rankings",
     "print_status",
+    "save_chart",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -235,20 +234,6 @@ def _pair_line(pair: PairCount) -> str:
     excluded = "".join(f", {count} {state.value}" for state, count in sorted(pair.excluded.items()))
     ties = f", {pair.ties} ties" if pair.ties else ""
     return f"  {pair.value_a} {pair.wins_a} : {pair.wins_b} {pair.value_b}{ties}{excluded}"
-
-
-def print_library(console: Console, counts: Mapping[str, Any]) -> None:
-    """What a library is made of."""
-    table = Table(box=None, show_header=False, padding=(0, 2), pad_edge=False)
-    table.add_column()
-    table.add_column(justify="right")
-    for key in ("scenarios", "situations", "passing"):
-        table.add_row(plain(key, "bold"), f"{counts[key]:,}")
-    for pair in counts["pairs"]:
-        table.add_row(plain(f"  {pair['value_a']} / {pair['value_b']}"), f"{pair['scenarios']:,}")
-    for template, count in counts["templates"].items():
-        table.add_row(plain(f"  template {template}"), f"{count:,}")
-    console.print(table)
 
 
 # -- status ------------------------------------------------------------------------------------------------------------
