@@ -9,7 +9,7 @@ import pytest
 
 from conflictscope import pipeline
 from conflictscope.errors import InputError
-from conflictscope.library import find, load_library, load_value_set
+from conflictscope.library import find, load_library, load_value_set, write_library
 from conflictscope.outcome import Mode, Verdict
 from conflictscope.runfolder import RunFolder
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
@@ -134,7 +134,7 @@ async def test_an_imported_set_is_measured_with_the_recorded_choices_of_its_targ
     data = shared("moralchoice")
     sides = [f"rules_respected_only_by_action{number}" for number in (1, 2)]
     columns = DilemmaColumns("scenario_id", "context", "action1", "action2", *sides)
-    pipeline.write_library(read_dilemmas(data / "scenarios_high_ambiguity.csv", columns), tmp_path / "m.jsonl")
+    write_library(tmp_path / "m.jsonl", read_dilemmas(data / "scenarios_high_ambiguity.csv", columns).scenarios)
     table = tmp_path / "clean.csv"
     lines = (data / "outcomes.csv").read_text().splitlines()
     table.write_text("\n".join([lines[0], *(line for line in lines[1:] if line.endswith(",1"))]) + "\n")
@@ -200,7 +200,7 @@ async def test_written_libraries_can_be_read(tmp_path: Path) -> None:
     table = tmp_path / "d.csv"
     table.write_text("id,text,left,right\n1,T,Go.,Stay.\n")
     imported = read_dilemmas(table, DilemmaColumns("id", "text", "left", "right", value_a="x", value_b="y"))
-    pipeline.write_library(imported, tmp_path / "d.jsonl")
+    write_library(tmp_path / "d.jsonl", imported.scenarios)
     assert load_library(tmp_path / "d.jsonl") == tuple(imported.scenarios)
     with pytest.raises(InputError, match="cannot be written"):
-        pipeline.write_library(imported, tmp_path / "gone" / "d.jsonl")
+        write_library(tmp_path / "gone" / "d.jsonl", imported.scenarios)
