@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from tests.arena.lanes.doubles import Rows
 from tests.arena.lanes.test_embedding import Cache
 from tests.scripted import Answer, Asked, Service, serving
 
+_SENTENCE_TRANSFORMERS = "pydantic_ai.embeddings.sentence_transformers"
 OPENAI = "openai:text-embedding-3-small"
 
 
@@ -109,11 +111,38 @@ async def test_a_name_that_means_no_embedding_model_is_bad_input(
         make.embedding(name)
 
 
+async def test_a_folder_is_a_model_of_this_process(
+    make: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is loaded from there when it is first asked, and its vectors come as those of any other."""
+    loaded = []
+
+    class SentenceTransformer:
+        def __init__(self, folder: str) -> None:
+            loaded.append(folder)
+
+        def encode_document(self, texts: list[str], **_: object) -> np.ndarray:
+            return np.array([[len(text), 3.0] for text in texts])
+
+    package = ModuleType("sentence_transformers")
+    package.SentenceTransformer = SentenceTransformer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", package)
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    monkeypatch.setitem(sys.modules, _SENTENCE_TRANSFORMERS, None)
+    del sys.modules[_SENTENCE_TRANSFORMERS]  # imported anew here, and put back by the fixture
+    model = make.embedding(f"{LOCAL}:{tmp_path}")
+    assert loaded == []
+    embedding = ModelEmbedding(model, Rows(), Budget(None), Policy(), Cache())
+    assert embedding.name == f"{LOCAL}:{tmp_path}"
+    assert await embedding.embed(["four"]) == pytest.approx(np.array([[4 / 5, 3 / 5]]))
+    assert loaded == [str(tmp_path)]
+
+
 async def test_a_missing_package_is_bad_input_that_says_what_to_install(
     make: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is asked, with the command."""
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    monkeypatch.delitem(sys.modules, "pydantic_ai.embeddings.sentence_transformers", raising=False)
+    monkeypatch.delitem(sys.modules, _SENTENCE_TRANSFORMERS, raising=False)
     with pytest.raises(InputError, match=r'pip install "conflictscope\[sentence-transformers\]"'):
         make.embedding(f"{LOCAL}:all-MiniLM-L6-v2")
