@@ -1,7 +1,7 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
 from conflictscope.pipeline.comparing import compare
-from conflictscope.pipeline.libraries import library_stats, new_value_set, value_set_warnings, write_library
+from conflictscope.pipeline.libraries import library_stats, new_value_set, write_library
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
 from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
@@ -23,6 +23,5 @@ __all__ = [
     "run_sweep",
     "serve_plant",
     "status",
-    "value_set_warnings",
     "write_library",
 ]

@@ -12,7 +12,6 @@ from conflictscope.criteria import read_criteria, split_criteria, value_set_text
 from conflictscope.documents import explain
 from conflictscope.errors import InputError
 from conflictscope.generation import metrics
-from conflictscope.generation.overlaps import overlaps
 from conflictscope.generation.similarity import Embedding, Hashing
 from conflictscope.library import load_library
 from conflictscope.librarystats import CheckerAgreement, Coefficient, ConditionStats, LibraryStats
@@ -47,11 +46,6 @@ async def library_stats(
 def write_library(imported: ImportedDilemmas, path: Path) -> None:
     """Write imported scenarios, one a line. Raises InputError."""
     write_text(path, "".join(json.dumps(s.to_json(), ensure_ascii=False) + "\n" for s in imported.scenarios))
-
-
-async def value_set_warnings(value_set: ValueSet) -> list[str]:
-    """What may be wrong with a value set that is valid: values that overlap, definitions that say too little."""
-    return await overlaps(value_set, _embedding(OFFLINE_EMBEDDING))
 
 
 async def new_value_set(
