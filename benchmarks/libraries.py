@@ -93,15 +93,12 @@ def _run(folder: Path, data: Path | None, count: int) -> None:
         """SELECT sum(n), sum(n - 1) FROM (SELECT count(*) AS n FROM calls WHERE state = 'committed'
            GROUP BY scope, fingerprint)"""
     ).fetchall()
-    print(
-        f"{len(counts)} pairs, {min(counts.values())} to {max(counts.values())} scenarios each that pass; {len(library):,} in the file"
-    )
-    print(
-        f"{len(library) - len({scenario.id for scenario in library})} ids twice; {asked_twice} of {calls:,} answered calls made twice"
-    )
-    print(
-        f"drafts {told['drafts']}; rejected {told['rejected']}; replies {told['problems']}; short {told['wanted'] - told['passed']}"
-    )
+    least, most = min(counts.values()), max(counts.values())
+    print(f"{len(counts)} pairs, {least} to {most} scenarios each that pass; {len(library):,} in the file")
+    ids_twice = len(library) - len({scenario.id for scenario in library})
+    print(f"{ids_twice} ids twice; {asked_twice} of {calls:,} answered calls made twice")
+    print(f"drafts {told['drafts']}; rejected {told['rejected']}; replies {told['problems']}")
+    print(f"short {told['wanted'] - told['passed']}")
     print(f"{seconds:.1f} s in all, {seconds / (len(library) or 1) * 1000:.1f} ms a scenario")
 
 

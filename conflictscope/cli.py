@@ -23,6 +23,7 @@ from conflictscope import __version__, pipeline, views
 from conflictscope.comparison import By
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.forecast import Assumptions
+from conflictscope.generation.overlaps import overlaps
 from conflictscope.library import find, load_library, load_value_set, write_library
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Verdict
@@ -390,7 +391,7 @@ def values_check(
     Example: [bold]conflictscope values check my-values.toml[/bold]
     """
     value_set = load_value_set(find("values", file, Path.cwd()))
-    warnings = asyncio.run(pipeline.value_set_warnings(value_set))
+    warnings = overlaps(value_set)
     for warning in warnings:
         _warn(warning)
     if as_json:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from scipy.stats import binomtest
-
 from conflictscope.generation.similarity import Vectors, diversity, near_duplicates
 from conflictscope.librarystats import ClearPreference, Likeness, PairCounts, PassRate, Share
 from conflictscope.outcome import Mode, Outcome, Verdict
@@ -20,6 +18,8 @@ Played = Mapping[str, Mapping[str, Sequence[Outcome]]]  # by target and scenario
 
 def share(count: int, total: int) -> Share:
     """A share with Wilson's 95 % interval. Raises ValueError unless 0 <= count <= total and total > 0."""
+    from scipy.stats import binomtest  # imported here, for it takes a second, and few commands tell shares
+
     interval = binomtest(count, total).proportion_ci(method="wilson")
     return Share(count, total, float(interval.low), float(interval.high))
 

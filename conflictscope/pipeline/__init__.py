@@ -10,7 +10,7 @@ from conflictscope.pipeline.generating import (
     stage_folder,
     stage_of,
 )
-from conflictscope.pipeline.libraries import library_stats, new_value_set, value_set_warnings
+from conflictscope.pipeline.libraries import library_stats, new_value_set
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.rechecking import recheck
 from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
@@ -42,5 +42,4 @@ __all__ = [
     "stage_folder",
     "stage_of",
     "status",
-    "value_set_warnings",
 ]

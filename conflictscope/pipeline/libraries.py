@@ -13,8 +13,7 @@ from conflictscope.criteria import read_criteria, split_criteria, value_set_text
 from conflictscope.documents import explain
 from conflictscope.errors import CallFailed, InputError, LaneClosed
 from conflictscope.generation import metrics
-from conflictscope.generation.overlaps import overlaps
-from conflictscope.generation.similarity import Embedding, Hashing
+from conflictscope.generation.similarity import Embedding
 from conflictscope.library import load_library
 from conflictscope.librarystats import CheckerAgreement, Coefficient, ConditionStats, LibraryStats
 from conflictscope.outcome import Outcome
@@ -57,11 +56,6 @@ async def library_stats(
             ]
     except (CallFailed, LaneClosed) as failure:
         raise InputError(f"--embedding {embedding}: {failure}") from failure
-
-
-async def value_set_warnings(value_set: ValueSet) -> list[str]:
-    """What may be wrong with a value set that is valid: values that overlap, definitions that say too little."""
-    return await overlaps(value_set, Hashing())
 
 
 async def new_value_set(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.special import ndtri
 
 from conflictscope.rating import FloatArray
 
-_Z95 = float(norm.ppf(0.975))
+_Z95 = float(ndtri(0.975))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ def flip_rate(original: Sequence[Hashable], swapped: Sequence[Hashable]) -> Agre
 
     original, swapped: what it named in each order, mapped back. Raises ValueError without items, or for unequal lengths.
     """
+    from scipy.stats import binomtest  # imported here, for it takes a second, and few commands need it
+
     table = _crossed(original, swapped)
     test = binomtest(int(table.sum() - np.trace(table)), int(table.sum()))
     interval = test.proportion_ci(method="wilson")

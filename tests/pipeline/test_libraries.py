@@ -13,7 +13,6 @@ from conflictscope.library import find, load_library, load_value_set, write_libr
 from conflictscope.outcome import Mode, Verdict
 from conflictscope.runfolder import RunFolder
 from conflictscope.tables import DilemmaColumns, OutcomeTable, read_dilemmas
-from conflictscope.values import Value, ValueSet
 from tests.shared_data import shared
 
 HEADER = "target,scenario_id,value_a,value_b,verdict,strength"
@@ -187,12 +186,6 @@ async def test_what_cannot_be_made_is_told(tmp_path: Path, output: str, options:
     with pytest.raises(InputError, match=told):
         await pipeline.new_value_set(tmp_path / "c.md", tmp_path / output, **options)
     assert not (tmp_path / output).exists()
-
-
-async def test_a_value_set_without_overlaps_has_no_warnings() -> None:
-    """The other sets are those of tests/generation/test_overlaps.py."""
-    values = (Value(name="a", definition="Telling what is so."), Value(name="b", definition="Hurting nobody at all."))
-    assert await pipeline.value_set_warnings(ValueSet(name="s", values=values)) == []
 
 
 async def test_written_libraries_can_be_read(tmp_path: Path) -> None:
