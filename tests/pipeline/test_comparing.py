@@ -76,7 +76,7 @@ async def test_a_planted_shift_between_modes_is_found(runs: Path) -> None:
     assert not any(difference.resolved for difference in shifts[DEAF].values())
     assert found.alignments == ()
     assert all(comparison.by == (By.MODE,) for comparison in found.comparisons)
-    assert {comparison.scenarios for comparison in found.comparisons} == {30}
+    assert {comparison.scenarios for comparison in found.comparisons} == {60}
 
 
 async def test_steering_moves_the_target_that_can_be_steered(runs: Path) -> None:
