@@ -24,14 +24,7 @@ ARTIFACT = "[[artifact]]"  # on a line of its own, where the text that the user 
 _TOLD_IN_DESCRIPTION = (CheckName.REALISTIC, CheckName.GROUNDED, CheckName.CONTESTED)
 _MARKED_IN_ACTIONS = (CheckName.FEASIBLE, CheckName.CONFLICTING)
 _CRITERION = re.compile(r"^\s*\d+[.)] +(\S.*)$", re.MULTILINE)
-_SAYING = re.compile(r"[a-z]{4,}")
-# fmt: off
-_UNTELLING = frozenset({
-    "about", "assistant", "been", "choose", "criterion", "from", "have", "human", "least", "less", "more", "most", "only",
-    "other", "others", "person", "please", "response", "should", "such", "than", "that", "their", "them", "they", "this",
-    "very", "what", "when", "where", "which", "with", "would", "your",
-})
-# fmt: on
+_SAYING = re.compile(r"\b[a-z]{4,16}\b")
 # 50 KB in UTF-8, beyond every bound on characters, and yet within 8,192 planted tokens of four characters.
 _TOO_LONG = "é" * 25_000
 _LABELS = ("value_a", "value_b", "template", "name")  # a long one of these would be another pair, or another value
@@ -123,7 +116,7 @@ def named_values(criteria: str) -> dict[str, Any]:
     """A value for each numbered line of criteria: named by its first two telling words, defined by the line itself."""
     values: dict[str, str] = {}
     for number, criterion in enumerate(_CRITERION.findall(criteria), start=1):
-        telling_words = [word for word in _SAYING.findall(criterion.lower()) if word not in _UNTELLING]
+        telling_words = [word for word in _SAYING.findall(criterion.lower()) if word not in wordings.UNTELLING]
         name = " ".join(dict.fromkeys(telling_words[:2])) or "value"
         values[name if name not in values else f"{name} {number}"] = criterion
     return {"values": [{"name": name, "definition": definition} for name, definition in values.items()]}

@@ -1,8 +1,7 @@
-"""What the planted generator invents, and how it is read back: situations, tellings of them, and what is wrong with some.
+"""The situations that the planted generator invents, how it tells them, and how they are read back.
 
-A situation is a handful of facts. A text tells them in words that are drawn, in an order that is drawn, so that two tellings
-of one situation are near-duplicates, and nothing but the text is needed to know which situation it tells (`facts_of`). In the
-same manner a defect of a scenario is a sentence, or an order of its actions, that can be seen in the scenario (`defects_of`).
+A situation is a handful of facts. A text tells them in words and in an order that are drawn, so that two tellings of one
+situation are near-duplicates, and nothing but the text is needed to know which situation it tells (`facts_of`).
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ _YOUNGEST, _OLDEST = 19, 78
 # A telling leaves the first wording of a phrase for another one with a chance that lies between these: some retellings
 # are nearly word for word, some are free.
 _LEAST_FREEDOM, _MOST_FREEDOM = 0.2, 0.8
+_OTHER_FORM = 0.1  # chance of a sentence of a description to take another form than its like in other tellings
 
 # The parts of a situation that are phrases, in the order of its fields, each with what it may be.
 # Stakes: the grave ones, then the mild ones.
@@ -114,7 +114,9 @@ class Telling:
         return _BEGINNING.sub(lambda match: match[0].upper(), text)
 
     def _usual(self, forms: Sequence[str]) -> str:
-        """A sentence in the form that belongs to the situation."""
+        """A sentence in the form that belongs to the situation, or now and then in another one."""
+        if uniform(self._seed, "form", forms[0]) < _OTHER_FORM:
+            return self.any_of(forms, "another form")
         return self.fill(forms[derive(self._form, forms[0]) % len(forms)])
 
     def _worded(self, phrase: str) -> str:

@@ -794,3 +794,14 @@ DEFECTS = {
         "All agree, friends and enemies alike, on what has to be done.",
     ),
 }  # fmt: skip
+
+# -- criteria ------------------------------------------------------------------------------------------------------------
+
+# Words of a criterion that no value is named by.
+UNTELLING = frozenset(
+    """
+about assistant been choose clearly criterion discourages encourages encouraging everyone from have human least less more most only
+opposes other others person please recognizes respectful response right rights should such supportive supports than that their them
+they this very what when where which with would your
+""".split()
+)

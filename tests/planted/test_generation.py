@@ -22,6 +22,7 @@ from pydantic_ai.tools import ToolDefinition
 from conflictscope.agents.prompts import fence
 from conflictscope.documents import read_document
 from conflictscope.errors import InputError
+from conflictscope.library import builtin_names, find, load_value_set
 from conflictscope.outcome import Mode
 from conflictscope.planted import (
     Lexicon,
@@ -33,7 +34,7 @@ from conflictscope.planted import (
     planted_model,
     wordings,
 )
-from conflictscope.planted.drafts import ARTIFACT
+from conflictscope.planted.drafts import ARTIFACT, _manner
 from conflictscope.planted.models import PlantedModel
 from conflictscope.planted.world import GeneratorFaults
 from conflictscope.scenario import CheckName, Outline, Scenario, Template, UserProfile
@@ -368,6 +369,13 @@ def test_value_guided_is_known_of_scenarios_by_people() -> None:
     )
     asked = check_prompt(people, CheckName.VALUE_GUIDED, "x")
     assert json.loads(planted("checker").reply("", [asked]).text)["serves"] == "neither"
+
+
+@pytest.mark.parametrize("name", builtin_names("values"))
+def test_no_two_values_of_a_set_have_actions_alike(name: str) -> None:
+    """In the sets that are built in the manner of an action is that of one value only."""
+    names = load_value_set(find("values", name, Path.cwd())).names
+    assert len({_manner(each) for each in names}) == len(names)
 
 
 # -- values and openings -----------------------------------------------------------------------------------------------
