@@ -56,7 +56,7 @@ models = ["planted:mild", "planted:strict"]
 
 
 def passing(error: float, defect: float, looks: int) -> float:
-    """The chance that a checker passes a scenario. looks: its verdicts, each of which errs on its own, and all of which must pass."""
+    """The chance that a checker passes a scenario. looks: its verdicts; each errs on its own, and all must pass."""
     return (1 - defect) * (1 - error) ** looks + defect * error**looks
 
 
