@@ -29,7 +29,7 @@ from conflictscope.runfolder import RunFolder
 from conflictscope.scenario import Scenario
 from conflictscope.services import PLANTED, builtin_or_path, lane_section
 from conflictscope.snapshot import LibraryProgress, PairProgress
-from conflictscope.spec import ChecksSpec, GenerationSpec, LibraryPlan, parse_spec
+from conflictscope.spec import OFFLINE_EMBEDDING, ChecksSpec, GenerationSpec, LibraryPlan, parse_spec
 from conflictscope.store import LibraryStore, RunReader
 from conflictscope.values import ValueSet
 
@@ -311,6 +311,7 @@ async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgr
     _, used = await reader.usage()
     in_flight, _ = await reader.in_flight()
     running = folder.in_work
+    embedding = meta["spec"]["similarity"]["embedding"]
     return LibraryProgress(
         run=folder.name,
         state=run_state("library", await reader.sessions(), running=running),
@@ -318,7 +319,7 @@ async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgr
         drafts={s: sum(count for (_, own), count in counts.states.items() if own is s) for s in DraftState},
         rejected=counts.rejected,
         problems=counts.problems,
-        embedding=meta["spec"]["similarity"]["embedding"],
+        embedding=Hashing.name if embedding == OFFLINE_EMBEDDING else embedding,
         threshold=meta["spec"]["similarity"]["threshold"],
         usage=used,
         in_flight=in_flight if running else 0,
