@@ -2,8 +2,10 @@
 
 from conflictscope.arena.episode import Broke, Episode, Judged, Said
 from conflictscope.arena.lanes import (
+    LOCAL,
     Budget,
     FlatPrice,
+    ModelEmbedding,
     ModelLane,
     Policy,
     Price,
@@ -20,6 +22,7 @@ from conflictscope.arena.scheduler import Assignment, Scheduler, Settling, Thomp
 
 __all__ = [
     "GRACE_S",
+    "LOCAL",
     "Assignment",
     "Broke",
     "Budget",
@@ -28,6 +31,7 @@ __all__ = [
     "EpisodeSpec",
     "FlatPrice",
     "Judged",
+    "ModelEmbedding",
     "ModelLane",
     "Plan",
     "Policy",

@@ -106,6 +106,8 @@ class NearDuplicates:
         """
         if len(ids) != vectors.shape[0]:
             raise ValueError(f"ids and vectors must go together, got {len(ids)} ids and {vectors.shape[0]} rows")
+        if not ids:
+            return []  # whose width says nothing
         if self._held is None:
             self._held = _Held(vectors)
         self._held.check(vectors)
@@ -275,10 +277,13 @@ def _exactly(
     """Those of the pairs whose cosine, in float64, reaches the threshold."""
     for start in range(0, len(rows), _EXACT_BLOCK):
         i, j = rows[start : start + _EXACT_BLOCK], others[start : start + _EXACT_BLOCK]
-        first, second = left[i].astype(np.float64), right[j].astype(np.float64)
-        if isinstance(first, np.ndarray):
-            cosines = np.einsum("ij,ij->i", first, second)
-        else:
-            cosines = first.multiply(second).sum(axis=1)
+        cosines = _products(left[i].astype(np.float64), right[j].astype(np.float64))
         near = cosines >= threshold - _ROUNDING
         yield from zip(i[near].tolist(), j[near].tolist(), np.minimum(cosines[near], 1.0).tolist(), strict=True)
+
+
+def _products(first: Vectors, second: Vectors) -> NDArray[np.float64]:
+    """Of each row with the row beside it."""
+    terms = first * second if isinstance(first, np.ndarray) else first.multiply(second)
+    products: NDArray[np.float64] = terms.sum(axis=1)
+    return products

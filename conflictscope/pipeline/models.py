@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
-from conflictscope.arena import lean_client, quicken
-from conflictscope.config import SweepConfig
+from conflictscope.arena import LOCAL, lean_client, quicken
 from conflictscope.errors import InputError
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
 from conflictscope.redaction import know_secrets
-from conflictscope.services import PLANTED, ProviderConfig, provider_section
+from conflictscope.services import PLANTED, ProviderConfig, Services, provider_section
 
+if TYPE_CHECKING:
+    from pydantic_ai.embeddings import EmbeddingModel
+
+T = TypeVar("T")
 _FILES_BESIDE_SOCKETS = 100
 _CONNECT_S = 30.0
 _KEEP_ALIVE_S = 120.0  # longer than a reply takes, so that the connections of one turn serve the next
@@ -26,7 +31,7 @@ _KEEP_ALIVE_S = 120.0  # longer than a reply takes, so that the connections of o
 class Models:
     """Makes models; an async context that closes what it opened."""
 
-    def __init__(self, config: SweepConfig, world: PlantedWorld | None, lexicon: Lexicon) -> None:
+    def __init__(self, config: Services, world: PlantedWorld | None, lexicon: Lexicon) -> None:
         self._config = config
         self._world = world
         self._lexicon = lexicon
@@ -49,16 +54,39 @@ class Models:
                 raise InputError(f'{name!r} needs `world = "FILE.toml"` in the sweep file')
             return planted_model(self._world, name.removeprefix(PLANTED), self._lexicon)
 
+        return self._infer(infer_model, name, "planted models need no key")
+
+    def embedding(self, name: str) -> EmbeddingModel:
+        """The embedding model of this pydantic-ai name; of `sentence-transformers:`, also of a folder.
+
+        Raises InputError for an unknown name, a missing key, package or folder.
+        """
+        from pydantic_ai.embeddings import infer_embedding_model
+
+        provider, _, model = name.partition(":")
+        if provider == LOCAL:
+            return _local_embedding(model)
+        if name.startswith(PLANTED):
+            raise InputError(
+                f"model {name!r} cannot be used: a planted world has no embedding model (`hashing` needs none)"
+            )
+        return self._infer(
+            lambda name, factory: infer_embedding_model(name, provider_factory=factory),
+            name,
+            "`hashing` needs no model",
+        )
+
+    def _infer(self, infer: Callable[[str, Callable[[str], Provider[Any]]], T], name: str, remedy: str) -> T:
         # Imported here, for the two SDKs take a second to import and a planted run needs neither.
         from anthropic import AnthropicError
         from openai import OpenAIError
 
         try:
             infer_provider_class(name.partition(":")[0])
-            return infer_model(name, self._provider)
+            return infer(name, self._provider)
         except (UserError, OpenAIError, AnthropicError, ValueError, ImportError, TypeError) as error:
             first_sentence = str(error).partition(". ")[0].partition(" or pass it via")[0]
-            raise InputError(f"model {name!r} cannot be used: {first_sentence} (planted models need no key)") from None
+            raise InputError(f"model {name!r} cannot be used: {first_sentence} ({remedy})") from None
 
     def _provider(self, name: str) -> Provider[Any]:
         section = provider_section(name)
@@ -100,6 +128,21 @@ class Models:
         client = lean_client(sdk.DefaultAioHttpClient, most, _KEEP_ALIVE_S)
         self._clients.append(client)
         return client
+
+
+def _local_embedding(model: str) -> EmbeddingModel:
+    """A model of sentence-transformers, by its name or as a folder. It is loaded when it is first asked."""
+    folder = Path(model).expanduser()
+    if model.startswith(("/", ".", "~")) and not folder.is_dir():
+        raise InputError(f"embedding '{LOCAL}:{model}': there is no such folder")
+    try:
+        from pydantic_ai.embeddings.sentence_transformers import SentenceTransformerEmbeddingModel
+    except ImportError as error:
+        raise InputError(
+            f"embedding '{LOCAL}:{model}' needs the package sentence-transformers ({error.__cause__ or error}): "
+            f'pip install "conflictscope[{LOCAL}]"'
+        ) from None
+    return SentenceTransformerEmbeddingModel(str(folder))
 
 
 def turn_retries_off(client: Any) -> None:

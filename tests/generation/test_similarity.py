@@ -167,3 +167,16 @@ def test_rows_of_another_embedding_are_refused() -> None:
             index.add(["b"], others)
     with pytest.raises(ValueError, match="got 2 ids and 1 rows"):
         index.add(["b", "c"], np.eye(1, 3, dtype=np.float32))
+
+
+@pytest.mark.parametrize("calls", [[3], [2, 1], [1, 1, 1]])
+def test_of_two_that_are_as_near_the_earlier_is_named(calls: list[int]) -> None:
+    """In one call and over several."""
+    half = 0.5**0.5
+    vectors = np.array([[1, 0], [0, 1], [half, half]], np.float32)
+    index = NearDuplicates(0.7)
+    matches: list[Match | None] = []
+    for count in calls:
+        start = len(matches)
+        matches += index.add(["first", "second", "both"][start : start + count], vectors[start : start + count])
+    assert matches == [None, None, Match("first", pytest.approx(half))]

@@ -10,17 +10,21 @@ budget       reserves an amount before each request, settles it after
 throttle     requests and tokens per minute
 batch        collects requests, sends them together, gives each what came of it; also what a former process sent
 endpoint     asks the model, within its deadline; whatever goes wrong becomes a typed failure
+embedding    the same way to a model that makes vectors of texts
 transport    the HTTP client under the SDKs
 """
 
-from conflictscope.arena.lanes.budget import Budget, FlatPrice, Price, known_price, named_price
+from conflictscope.arena.lanes.budget import LOCAL, Budget, FlatPrice, Price, known_price, named_price
+from conflictscope.arena.lanes.embedding import ModelEmbedding
 from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
 from conflictscope.arena.lanes.throttle import RateLimit
 from conflictscope.arena.lanes.transport import lean_client, quicken
 
 __all__ = [
+    "LOCAL",
     "Budget",
     "FlatPrice",
+    "ModelEmbedding",
     "ModelLane",
     "Policy",
     "Price",

@@ -88,6 +88,7 @@ class KnownPrice:
 
 
 FREE = FlatPrice(0.0, 0.0)
+LOCAL = "sentence-transformers"  # pydantic-ai's name for embedding models that are run in this process
 
 
 def known_price(model: Model, *, batch: bool = False) -> Price | None:
@@ -97,7 +98,7 @@ def known_price(model: Model, *, batch: bool = False) -> Price | None:
 
 def named_price(provider: str, model_name: str, *, batch: bool = False) -> Price | None:
     """The same by names, without a client of the provider."""
-    if provider == "planted":
+    if provider in ("planted", LOCAL):
         return FREE
     try:
         return KnownPrice(model_name, provider, batch=batch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
 
 import aiohttp
 import httpx2
@@ -38,17 +40,26 @@ from conflictscope.redaction import redact, redact_bytes
 _FILTERED = {"invalid_prompt", "content_policy_violation", "content_filter"}
 _EXCERPT = 200  # characters of a body that are told
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 
-class Endpoint:
-    """Asks the model."""
+class Asking(ABC, Generic[T]):
+    """The last step: asks a model within a deadline and makes a reply of what it says."""
 
-    def __init__(self, model: Model, name: str, price: Price | None, timeout_s: float) -> None:
-        self._model = model
+    def __init__(self, name: str, price: Price | None, timeout_s: float) -> None:
         self._name = name
         self._price = price
         self._timeout_s = timeout_s
+
+    @abstractmethod
+    async def _ask(self, request: Request) -> T:
+        """What the model says. Raises whatever pydantic-ai does."""
+
+    @abstractmethod
+    def _reply(self, request: Request, said: T, latency_s: float) -> Reply:
+        """What is passed on of it. Raises CallFailed where it cannot be used."""
 
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
@@ -57,11 +68,11 @@ class Endpoint:
         started = time.perf_counter()
         try:
             try:
-                response = await self._ask(request)
+                said = await self._ask_in_time(request)
             finally:
                 asked_s = time.perf_counter() - started
                 request.asked_s += asked_s
-            return reply_of(response, self._price, asked_s)
+            return self._reply(request, said, asked_s)
         except CallFailed as failure:
             log.warning("call.failed", scope=request.call.scope, model=self._name, error=str(failure)[:500])
             raise
@@ -69,17 +80,10 @@ class Endpoint:
             log.warning("call.failed", scope=request.call.scope, model=self._name, exc_info=True)
             raise failure_of(error) from error
 
-    async def _ask(self, request: Request) -> ModelResponse:
-        call = request.call
+    async def _ask_in_time(self, request: Request) -> T:
         try:
             async with asyncio.timeout(self._timeout_s) as clock:
-                return await model_request(
-                    self._model,
-                    call.messages,
-                    model_settings=call.settings,
-                    model_request_parameters=call.parameters,
-                    instrument=False,
-                )
+                return await self._ask(request)
         except CallFailed:
             raise
         except Exception as error:
@@ -89,6 +93,27 @@ class Endpoint:
             if failure.kind == "malformed" and request.received:
                 failure = CallFailed(failure.kind, f"{failure.told}; the body is {_excerpt(request.received)}")
             raise failure from error
+
+
+class Endpoint(Asking[ModelResponse]):
+    """Asks a model for its next message."""
+
+    def __init__(self, model: Model, name: str, price: Price | None, timeout_s: float) -> None:
+        super().__init__(name, price, timeout_s)
+        self._model = model
+
+    async def _ask(self, request: Request) -> ModelResponse:
+        call = request.call
+        return await model_request(
+            self._model,
+            call.messages,
+            model_settings=call.settings,
+            model_request_parameters=call.parameters,
+            instrument=False,
+        )
+
+    def _reply(self, request: Request, said: ModelResponse, latency_s: float) -> Reply:
+        return reply_of(said, self._price, latency_s)
 
 
 def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> Reply:
@@ -101,10 +126,10 @@ def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> 
     clean = redact_bytes(body)
     if clean is not body:
         body, response = clean, RESPONSE.validate_json(clean)
-    return Reply(response, body, _cost_usd(response, price), latency_s)
+    return Reply(response, body, cost_usd(response, price), latency_s)
 
 
-def _cost_usd(response: ModelResponse, price: Price | None) -> float | None:
+def cost_usd(response: ModelResponse, price: Price | None) -> float | None:
     """What a reply cost; None where the price is not known, or the service does not say, or not soundly, how much it took."""
     usage = response.usage
     if price is None or not usage.input_tokens + usage.output_tokens:

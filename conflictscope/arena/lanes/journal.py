@@ -34,16 +34,15 @@ class Replay:
     def __init__(self, following: Step, journal: Journal, name: str) -> None:
         self._next = following
         self._journal = journal
-        self._name = name.encode()
+        self._name = name
 
     async def __call__(self, call: Call) -> ModelResponse:
         """The reply."""
-        body = redact_bytes(encode(call))
-        fingerprint = hashlib.blake2b(self._name + b"\0" + body, digest_size=16).hexdigest()
-        known = self._journal.answered(call.scope, fingerprint)
+        request = requested(call, self._name)
+        known = self._journal.answered(call.scope, request.fingerprint)
         if known is not None:
             return RESPONSE.validate_json(known)
-        return (await self._next(Request(call, body, fingerprint))).response
+        return (await self._next(request)).response
 
 
 class Record:
@@ -86,6 +85,12 @@ class Record:
         request.spent_usd = (end.cost_usd or 0.0) + end.at_risk_usd
         self._journal.ended(seq, end)
         return reply
+
+
+def requested(call: Call, name: str) -> Request:
+    """A call as it goes on its way to the model of this name."""
+    body = redact_bytes(encode(call))
+    return Request(call, body, hashlib.blake2b(name.encode() + b"\0" + body, digest_size=16).hexdigest())
 
 
 def committed(reply: Reply, reserved_usd: float) -> CallEnd:

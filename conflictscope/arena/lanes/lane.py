@@ -16,6 +16,7 @@ from conflictscope.arena.lanes.concurrency import Concurrency
 from conflictscope.arena.lanes.endpoint import Endpoint
 from conflictscope.arena.lanes.journal import Record, Replay
 from conflictscope.arena.lanes.retry import Retry
+from conflictscope.arena.lanes.steps import Step
 from conflictscope.arena.lanes.throttle import RateLimit, Throttle
 from conflictscope.ports import Call, Journal, OutputMode, SentBatch
 
@@ -63,22 +64,15 @@ class ModelLane:
         self._model = model
         self.output_mode = output_modes(model)[0]
         self.name = name or f"{model.system}:{model.model_name}"
-        # From the model outwards. A retry waits outside of the slots, so that one long Retry-After holds up nobody else; an
-        # attempt first takes a slot and its share of the budget, and then waits for its minute, so that nothing stands
-        # between the throttle's word and the sending.
         self._breaker = Breaker(self.name)
         endpoint = Endpoint(model, self.name, price, policy.call_timeout_s)
-        record = Record(endpoint, journal, self.name)
-        throttle = Throttle(self._breaker.barring(record), rates)
-        meter = Meter(throttle, budget, price, self.name)
-        concurrency = Concurrency(meter, policy.concurrency, self.name)
-        retry = Retry(concurrency, policy.attempts, policy.retry_time_s)
+        live = live_steps(endpoint, self._breaker, journal, budget, policy, self.name, price, rates)
         self._batches = Batches(model, self.name, journal, budget, batch_price, policy.batch_poll_s)
         # A call in a batch takes as long as the batch, and the service sees to it how many of them it works on.
         batched = Retry(
             Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name), _BATCHES_PER_CALL, inf
         )
-        guarded = self._breaker.guarding(BatchOrLive(batched, retry, self._batches))
+        guarded = self._breaker.guarding(BatchOrLive(batched, live, self._batches))
         self._replay = Replay(guarded, journal, self.name)
 
     @property
@@ -102,6 +96,27 @@ class ModelLane:
     async def close(self) -> None:
         """Leave what waits in batches to a later process."""
         await self._batches.close()
+
+
+def live_steps(
+    endpoint: Step,
+    breaker: Breaker,
+    journal: Journal,
+    budget: Budget,
+    policy: Policy,
+    name: str,
+    price: Price | None,
+    rates: Sequence[RateLimit],
+) -> Step:
+    """The steps, from the endpoint outwards, of a request that is sent by itself; the breaker's guard is to stand around them."""
+    # A retry waits outside of the slots, so that one long Retry-After holds up nobody else; an attempt first takes a slot and
+    # its share of the budget, and then waits for its minute, so that nothing stands between the throttle's word and the
+    # sending.
+    record = Record(endpoint, journal, name)
+    throttle = Throttle(breaker.barring(record), rates)
+    meter = Meter(throttle, budget, price, name)
+    concurrency = Concurrency(meter, policy.concurrency, name)
+    return Retry(concurrency, policy.attempts, policy.retry_time_s)
 
 
 def output_modes(model: Model) -> list[OutputMode]:
