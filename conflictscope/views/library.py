@@ -141,4 +141,4 @@ def _share(share: Share | None) -> tuple[str, str]:
 
 
 def _coefficient(found: Coefficient) -> tuple[str, str]:
-    return f"{found.value:.2f}", f"[{found.low:.2f}, {found.high:.2f}]"
+    return f"{found.value:z.2f}", f"[{found.low:z.2f}, {found.high:z.2f}]"
