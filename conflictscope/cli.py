@@ -140,7 +140,7 @@ def demo(
     no_live: NoLive = False,
     as_json: Json = False,
 ) -> None:
-    """A sweep of planted models on the built-in hhh library: no key, no network, about half a minute.
+    """A sweep of planted models on the built-in hhh library: no key, no network, about twenty seconds.
 
     Ends with the ranking of each target beside the order that was planted in it. Starts afresh each time.
 
