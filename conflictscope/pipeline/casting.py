@@ -24,7 +24,6 @@ from conflictscope.arena import (
     Price,
     RateLimit,
     known_price,
-    named_price,
 )
 from conflictscope.config import SpeakerConfig, SweepConfig
 from conflictscope.errors import InputError
@@ -82,7 +81,7 @@ class Lanes:
                 self._policy,
                 cache,
                 name=name,
-                price=price_of(name, self._prices, named_price(model.system, model.model_name)),
+                price=price_of(name, self._prices, known_price(model)),
                 rates=[rate] if rate else [],
             )
         return self._embeddings[name]
@@ -166,8 +165,7 @@ def check_services(config: Services, models: Mapping[str, Model | EmbeddingModel
             f"providers.{unused[0]}: no model named here is from there (they are from {', '.join(sorted(used))})"
         )
     if config.limits.cost_usd is not None:
-        prices = {name: named_price(model.system, model.model_name) for name, model in models.items()}
-        unpriced = [name for name, price in prices.items() if price_of(name, config.prices, price) is None]
+        unpriced = [name for name, model in models.items() if price_of(name, config.prices, known_price(model)) is None]
         if unpriced:
             raise InputError(
                 f"limits.cost_usd: the price of {', '.join(unpriced)} is not known, so the limit could not be kept: add\n"
