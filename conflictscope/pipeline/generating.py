@@ -17,7 +17,7 @@ from conflictscope.documents import read_document
 from conflictscope.drafts import DraftState
 from conflictscope.errors import CallFailed, InputError, LaneClosed, LimitReached
 from conflictscope.generation import CheckPanel, Crew, Embedding, Hashing, LibraryMaker
-from conflictscope.library import find, load_library, load_value_set, write_library
+from conflictscope.library import check_output, find, load_library, load_value_set, write_library
 from conflictscope.monitor import elapsed_s, run_state
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.models import Models
@@ -27,7 +27,7 @@ from conflictscope.planted import Lexicon, PlantedWorld, parse_world
 from conflictscope.redaction import know_secrets
 from conflictscope.runfolder import RunFolder
 from conflictscope.scenario import Scenario
-from conflictscope.services import PLANTED, builtin_or_path, lane_section
+from conflictscope.services import PLANTED, builtin_or_path
 from conflictscope.snapshot import LibraryProgress, PairProgress
 from conflictscope.spec import OFFLINE_EMBEDDING, ChecksSpec, GenerationSpec, LibraryPlan, parse_spec
 from conflictscope.store import LibraryStore, RunReader
@@ -143,16 +143,13 @@ def stage_of(file: SweepFile) -> Specification | None:
     if config.generate is None:
         return None
     plan = config.generate
-    sections = {lane_section(model, "") for model in plan.priced()}
     spec = GenerationSpec(
         **{name: getattr(plan, name) for name in LibraryPlan.model_fields},
         name=config.name,
         value_set=config.value_set,
         world=config.world,
         seed=config.seed,
-        limits=config.limits,
-        providers={name: section for name, section in config.providers.items() if name in sections},
-        prices={name: price for name, price in config.prices.items() if name in plan.priced()},
+        **config.only_for(plan.priced()),
     )
     return specify(spec, file.path.parent, file.source)
 
@@ -176,15 +173,21 @@ async def generate(
 ) -> GenerationResult:
     """Make a library, or what is left of it, in its run folder; and write it to `output` (default: a file in the folder).
 
-    Scenarios that `output` holds already, from elsewhere, count and stay. viewer: shows the progress while it goes on, from the
+    Scenarios that `output` holds already count and stay as they are. viewer: shows the progress while it goes on, from the
     run file; it is cancelled at the end. tell: shows a line. Raises InputError where it cannot start.
     """
     know_secrets()
     config = spec.config
     library = output or folder.path / LIBRARY
-    if library.suffix != ".jsonl":
-        raise InputError(f"-o: expected a .jsonl file, got {str(library)!r}")
-    there = load_library(library, spec.value_set) if output is not None and output.exists() else ()
+    pairs = config.pairs_of(spec.value_set)
+    if not pairs:
+        raise InputError(
+            f'the value set {spec.value_set.name!r} has one group only, so no pair lies between groups: set pairs = "all"',
+            path=spec.source,
+        )
+    if output is not None:
+        check_output(output)
+    there = load_library(library, spec.value_set) if library.exists() else ()
     async with Models(config, spec.world, Lexicon.of(())) as make:
         try:
             models = make_models(config.models(), make)
@@ -209,10 +212,9 @@ async def generate(
             tell=tell,
         ) as work:
             store = LibraryStore(work.writer)
-            own = {draft.id for one in await store.rounds() for draft in one.drafts}
+            own = {scenario.id for scenario in await _made(store)}
             existing = [scenario for scenario in there if scenario.id not in own]
             passing = Counter(scenario.pair for scenario in existing if scenario.passes)
-            pairs = config.pairs_of(spec.value_set)
             embedding = work.lanes.embedding(config.similarity.embedding, embedder, store) if embedder else Hashing()
             maker = _maker(spec, work, store, embedding, existing)
 
@@ -240,14 +242,19 @@ async def generate(
                 tries=config.tries,
                 pairs=[[*pair, passing[min(pair), max(pair)]] for pair in pairs],
             )
-            made = [
-                draft.scenario for one in await store.rounds() for draft in one.drafts if draft.kept and draft.scenario
-            ]
-            scenarios = [*existing, *made]
+            # What stands in the file by now stays as it is: people and other processes may have changed it.
+            there = load_library(library, spec.value_set) if library.exists() else ()
+            known = {scenario.id for scenario in there}
+            scenarios = [*there, *(scenario for scenario in await _made(store) if scenario.id not in known)]
             if scenarios:
                 write_library(library, scenarios)
             ended = replace(await progress(), state=work.state, in_flight=0)  # the folder is still held by us
             return GenerationResult(folder, library, len(scenarios), work.state, work.message, ended)
+
+
+async def _made(store: LibraryStore) -> list[Scenario]:
+    """What this run has made for its library."""
+    return [draft.scenario for one in await store.rounds() for draft in one.drafts if draft.kept and draft.scenario]
 
 
 def _maker(
@@ -255,7 +262,7 @@ def _maker(
 ) -> LibraryMaker:
     config = spec.config
     values = {value.name: value for value in spec.value_set.values}
-    gate = work.gate
+    gate = work.new_gate()
     generator = agents.ModelGenerator(
         agents.LeanSpeaker(work.lanes.to(config.generator.model), config.generator), config.generator.model
     )
@@ -303,7 +310,7 @@ async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgr
     meta = await reader.meta()
     counts = await reader.draft_counts()
     pairs = []
-    for value_a, value_b, there in meta["pairs"]:
+    for value_a, value_b, there in meta.get("pairs", ()):
         pair = value_a, value_b
         passed = there + counts.states.get((pair, DraftState.PASSED), 0)
         at_most = meta["tries"] * meta["count"]

@@ -15,7 +15,7 @@ from conflictscope.documents import read_document
 from conflictscope.errors import CallFailed, InputError
 from conflictscope.generation import LEFT, CheckPanel
 from conflictscope.generation.gate import all_of
-from conflictscope.library import find, load_library, load_value_set, write_library
+from conflictscope.library import check_output, find, load_library, load_value_set, write_library
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.generating import LIBRARY, load_world
 from conflictscope.pipeline.models import Models
@@ -87,8 +87,8 @@ async def recheck(
     world = load_world(config, path.parent, str(path))
     folder = RunFolder.named(name or f"{config.name}-checks", runs_dir)
     written = output or folder.path / LIBRARY
-    if written.suffix != ".jsonl":
-        raise InputError(f"-o: expected a .jsonl file, got {str(written)!r}")
+    if output is not None:
+        check_output(output)
     identity = {
         "checks": config.checks.model_dump(mode="json"),
         "seed": config.seed,
@@ -101,19 +101,25 @@ async def recheck(
     done: dict[str, tuple[Check, ...]] = {}
     unchecked: dict[str, str] = {}
     async with Models(config, world, Lexicon.of(())) as make:
-        models = make_models(config.models(), make)
-        check_services(config, models, config.providers and config.priced())
+        try:
+            models = make_models(config.models(), make)
+            check_services(config, models)
+        except InputError as error:
+            raise InputError(str(error), path=path) from None
         meta = {"source": str(path), "spec": config.model_dump(mode="json", exclude_none=True)}
         async with opened(
             "checks", config, folder, models, value_set=value_set, identity=identity, meta=meta, tell=tell
         ) as work:
-            panel = CheckPanel(work.checkers(), config.checks.names, seed=config.seed, values=values, gate=work.gate)
+            panel = CheckPanel(
+                work.checkers(), config.checks.names, seed=config.seed, values=values, gate=work.new_gate()
+            )
 
             async def check(scenario: Scenario) -> None:
                 try:
                     done[scenario.id] = await panel.check(f"check/{scenario.id}", scenario, Counter())
                 except CallFailed as failure:
                     unchecked[scenario.id] = str(failure)
+                    work.writer.forget(f"check/{scenario.id}")
                     log.warning("scenario.unchecked", scenario=scenario.id, error=str(failure))
                 advance(len(done) + len(unchecked), len(scenarios))
 

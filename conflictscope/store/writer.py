@@ -309,6 +309,10 @@ class RunWriter:
         self._put(_Rows(statement, rows, committed))
         await self._until(committed, "what was to be kept")
 
+    def forget(self, scope: str) -> None:
+        """Queue that what was answered in this scope is of no use: asked once more, it is sent once more."""
+        self.put("UPDATE calls SET fingerprint = '' WHERE scope = ?", [(scope,)])
+
     async def _until(self, committed: asyncio.Future[None], what: str) -> None:
         assert self._writer is not None, "only asked while writing"
         await asyncio.wait((committed, self._writer), return_when=asyncio.FIRST_COMPLETED)
