@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -180,17 +181,15 @@ def run(
 
     Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
     """
-    library, spent_usd = _stage(sweep, settings or [], name, runs_dir, no_live, as_json)
+    library, spent_usd, spent_s = _stage(sweep, settings or [], name, runs_dir, no_live, as_json)
     loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library)
     if loaded.left_out:
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
-    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd))
+    result = asyncio.run(
+        pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd, spent_s=spent_s)
+    )
     rankings = asyncio.run(pipeline.rank(result.folder))
-    # The limit that stopped it is not one to resume with.
-    kept = [
-        s for s in settings or [] if result.state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))
-    ]
-    resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in kept)]))
+    resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings or [], result.state)]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
@@ -288,7 +287,8 @@ def plan(
 
     Example: [bold]conflictscope plan sweep.toml --spread 0.4 --set repeats=5[/bold]
     """
-    loaded = pipeline.load_sweep(sweep, settings or [], library=pipeline.library_of(sweep, settings or [], runs_dir))
+    library = pipeline.library_of(pipeline.read_sweep(sweep, settings or []), runs_dir)
+    loaded = pipeline.load_sweep(sweep, settings or [], library=library)
     folder = RunFolder.find(like, runs_dir) if like is not None else None
     assumptions = Assumptions(spread, judge_error, ties)
     with Progress(console=_err, transient=True, disable=as_json or not _err.is_terminal) as progress:
@@ -372,9 +372,9 @@ def generate(
     loaded = pipeline.load_spec(spec, settings or [], name=name)
     folder = RunFolder.named(loaded.config.name, runs_dir)
     result = asyncio.run(pipeline.generate(loaded, folder, output, _library_viewer(no_live, as_json), _tell))
-    options = [*(f"--set {_quoted(s)}" for s in settings or []), *([f"-o {_quoted(str(output))}"] if output else [])]
+    options = [*_kept(settings or [], result.state), *([f"-o {_quoted(str(output))}"] if output else [])]
     resume = _command(" ".join(["generate", _quoted(spec), *([f"--name {name}"] if name else []), *options]))
-    _finish_library(result, resume + _runs_option(runs_dir), as_json)
+    _finish_library(result, resume + _runs_option(runs_dir), as_json, "tries")
     raise typer.Exit(result.exit_code)
 
 
@@ -576,7 +576,7 @@ def scenarios_recheck(
     spec: Annotated[
         str,
         typer.Argument(
-            help="A specification, or a file with its name, value_set and [checks] alone.", metavar="SPEC.toml"
+            help="A specification, or a file with its name, value_set and \\[checks] alone.", metavar="SPEC.toml"
         ),
     ],
     output: Annotated[
@@ -616,7 +616,9 @@ def scenarios_recheck(
     if as_json:
         _print_json(result.to_json())
     else:
-        views.print_libraries(_out, asyncio.run(pipeline.library_stats([result.library])) if result.library else [])
+        stats = asyncio.run(pipeline.library_stats([result.library])) if result.library is not None else []
+        if stats:
+            views.print_libraries(_out, stats)
     for own_id, reason in list(result.unchecked.items())[:_MOST_LEFT]:
         _err.print(plain(f"unchecked: {own_id}: {reason}"), soft_wrap=True)
     if result.library is not None:
@@ -626,7 +628,11 @@ def scenarios_recheck(
             soft_wrap=True,
         )
     else:
+        options = [*_kept(settings or [], result.state), *([f"-o {_quoted(str(output))}"] if output else [])]
+        named = [f"--name {name}"] if name else []
+        resume = _command(" ".join(["scenarios", "recheck", _quoted(library), _quoted(spec), *named, *options]))
         _err.print(plain(_ended_early(result.state, result.message)), soft_wrap=True)
+        _err.print(plain(f"  {resume}{_runs_option(runs_dir)}"), soft_wrap=True)
     raise typer.Exit(result.exit_code)
 
 
@@ -696,30 +702,45 @@ def _library_viewer(no_live: bool, as_json: bool) -> LibraryViewer:
 
 def _stage(
     sweep: str, settings: Sequence[str], name: str | None, runs_dir: Path, no_live: bool, as_json: bool
-) -> tuple[Path | None, float]:
-    """The library that a sweep makes first, and what it cost; ends the command where it could not be made to the end."""
+) -> tuple[Path | None, float, float]:
+    """The library that a sweep makes first, what it cost, and the seconds that it took just now.
+
+    Ends the command where the library was not made to the end.
+    """
     file = pipeline.read_sweep(sweep, settings, name=name)
     spec = pipeline.stage_of(file)
     if spec is None:
-        return None, 0.0
+        return None, 0.0, 0.0
     run = RunFolder.named(file.config.name, runs_dir)
-    result = asyncio.run(
-        pipeline.generate(spec, pipeline.stage_folder(run), None, _library_viewer(no_live, as_json), _tell)
-    )
+    stage = pipeline.stage_folder(run)
+    if run.exists:  # it has begun, on the library that it had then
+        return pipeline.library_of(file, runs_dir), asyncio.run(pipeline.spent_usd(stage)), 0.0
+    asyncio.run(pipeline.check_before_library(file))
+    started = time.monotonic()
+    result = asyncio.run(pipeline.generate(spec, stage, None, _library_viewer(no_live, as_json), _tell))
     if result.state != "finished" or not result.scenarios:
-        resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings)]))
-        _finish_library(result, resume + (f" --name {name}" if name else "") + _runs_option(runs_dir), as_json)
+        resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings, result.state)]))
+        resume += (f" --name {name}" if name else "") + _runs_option(runs_dir)
+        _finish_library(result, resume, as_json, "generate.tries")
         raise typer.Exit(result.exit_code or 1)
     _tell(f"The library is made: {result.scenarios:,} scenarios in {result.library}.")
     if result.progress.short:
-        _tell(
-            f"It is short of what [generate] asks for, by {result.progress.short:,}: see `status {run.name}/library`."
-        )
-    return result.library, result.progress.total.spent_usd
+        told = f"It is {result.progress.short:,} scenarios short of what [generate] asks for: see `status {run.name}/library`."
+        _tell(told)
+    return result.library, result.progress.total.spent_usd, time.monotonic() - started
 
 
-def _finish_library(result: GenerationResult, resume: str, as_json: bool) -> None:
-    """Show how the making of a library ended."""
+def _kept(settings: Sequence[str], state: str) -> list[str]:
+    """Options to resume with: all but the limit that stopped it."""
+    return [
+        f"--set {_quoted(s)}"
+        for s in settings
+        if state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))
+    ]
+
+
+def _finish_library(result: GenerationResult, resume: str, as_json: bool, tries: str) -> None:
+    """Show how the making of a library ended. tries: the key of a greater number of tries."""
     if as_json:
         _print_json(result.to_json())
     else:
@@ -732,7 +753,7 @@ def _finish_library(result: GenerationResult, resume: str, as_json: bool) -> Non
     elif result.progress.short:
         told = f"{result.progress.short:,} scenarios are missing. With more tries it goes on:"
         _err.print(plain(told), soft_wrap=True)
-        _err.print(plain(f"  {resume} --set tries=..."), soft_wrap=True)
+        _err.print(plain(f"  {resume} --set {tries}=..."), soft_wrap=True)
 
 
 def _ended_early(state: str, message: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from conflictscope import agents
-from conflictscope.documents import read_document
+from conflictscope.documents import Document, read_document
 from conflictscope.drafts import DraftState
 from conflictscope.errors import CallFailed, InputError, LaneClosed, LimitReached
 from conflictscope.generation import CheckPanel, Crew, Embedding, Hashing, LibraryMaker
@@ -21,7 +21,7 @@ from conflictscope.library import check_output, find, load_library, load_value_s
 from conflictscope.monitor import elapsed_s, run_state
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.models import Models
-from conflictscope.pipeline.sweep import SweepFile, digest, read_sweep
+from conflictscope.pipeline.sweep import SweepFile, blamed, digest
 from conflictscope.pipeline.work import Work, opened
 from conflictscope.planted import Lexicon, PlantedWorld, parse_world
 from conflictscope.redaction import know_secrets
@@ -99,41 +99,46 @@ LibraryViewer = Callable[[Callable[[], Awaitable[LibraryProgress]]], Awaitable[N
 def load_spec(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> Specification:
     """A specification from a file, with everything that it refers to. Raises InputError; writes nothing."""
     path = find("specs", reference, Path.cwd())
-    config = parse_spec(read_document(path), overrides)
+    document = read_document(path)
+    config = parse_spec(document, overrides)
     if name is not None:
         config = config.model_copy(update={"name": name})
-    return specify(
-        config, path.parent, str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
-    )
+    source = str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
+    return specify(config, document, source)
 
 
-def specify(config: GenerationSpec, base: Path, source: str) -> Specification:
-    """A specification with everything that it refers to. base: where its relative paths begin. Raises InputError."""
-    value_set = load_value_set(find("values", config.value_set, base))
-    world = load_world(config, base, source)
-    others = [scenario for library in config.against for scenario in load_library(find("libraries", library, base))]
+def specify(config: GenerationSpec, document: Document, source: str) -> Specification:
+    """A specification with everything that it refers to. document: the file that it stands in. Raises InputError."""
+    base = document.path.parent
+    with blamed(document, "value_set"):
+        value_set = load_value_set(find("values", config.value_set, base))
+    world = load_world(config, document)
+    with blamed(document, "against"):
+        others = [scenario for library in config.against for scenario in load_library(find("libraries", library, base))]
     return Specification(config, source, value_set, world, others)
 
 
-def load_world(config: ChecksSpec, base: Path, source: str) -> PlantedWorld | None:
+def load_world(config: ChecksSpec, document: Document) -> PlantedWorld | None:
     """The planted world that a specification names, if any, with a part for each planted model. Raises InputError."""
     if config.world is None:
         return None
-    world = parse_world(read_document(find("worlds", config.world, base)))
+    with blamed(document, "world"):
+        world = parse_world(read_document(find("worlds", config.world, document.path.parent)))
     parts: list[tuple[str, str, Sequence[str]]] = [
         ("checks.models", model, world.checker_names) for model in config.checks.models
     ]
     if isinstance(config, GenerationSpec):
         parts.append(("generator.model", config.generator.model, ["generator"]))
         parts += [("user.model", config.user.model, ["user"])] if config.user else []
-    try:
+    with blamed(document, "world"):
         world.check_in_process()
-        for key, model, fitting in parts:
-            if model.startswith(PLANTED) and model.removeprefix(PLANTED) not in fitting:
-                names = ", ".join(PLANTED + each for each in fitting)
-                raise InputError(f"{key}: {model!r} cannot play that part: fitting is {names}")
-    except InputError as error:
-        raise InputError(str(error), path=source) from None
+    for key, model, fitting in parts:
+        if model.startswith(PLANTED) and model.removeprefix(PLANTED) not in fitting:
+            names = ", ".join(PLANTED + each for each in fitting)
+            line = document.line(key.split("."))
+            raise InputError(
+                f"{key}: {model!r} cannot play that part: fitting is {names}", path=document.path, line=line
+            )
     return world
 
 
@@ -151,7 +156,7 @@ def stage_of(file: SweepFile) -> Specification | None:
         seed=config.seed,
         **config.only_for(plan.priced()),
     )
-    return specify(spec, file.path.parent, file.source)
+    return specify(spec, file.document, file.source)
 
 
 def stage_folder(run: RunFolder) -> RunFolder:
@@ -159,9 +164,9 @@ def stage_folder(run: RunFolder) -> RunFolder:
     return RunFolder(run.path / "library")
 
 
-def library_of(reference: str, overrides: Sequence[str], runs_dir: Path) -> Path:
+def library_of(file: SweepFile, runs_dir: Path) -> Path:
     """The library that a sweep with a [generate] section has made, or will have."""
-    return stage_folder(RunFolder.named(read_sweep(reference, overrides).config.name, runs_dir)).path / LIBRARY
+    return stage_folder(RunFolder.named(file.config.name, runs_dir)).path / LIBRARY
 
 
 async def generate(

@@ -19,7 +19,7 @@ from conflictscope.library import check_output, find, load_library, load_value_s
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.generating import LIBRARY, load_world
 from conflictscope.pipeline.models import Models
-from conflictscope.pipeline.sweep import digest
+from conflictscope.pipeline.sweep import blamed, digest
 from conflictscope.pipeline.work import opened
 from conflictscope.planted import Lexicon
 from conflictscope.redaction import know_secrets
@@ -81,10 +81,12 @@ async def recheck(
     """
     know_secrets()
     path = find("specs", reference, Path.cwd())
-    config = parse_checks(read_document(path), overrides)
-    value_set = load_value_set(find("values", config.value_set, path.parent))
+    document = read_document(path)
+    config = parse_checks(document, overrides)
+    with blamed(document, "value_set"):
+        value_set = load_value_set(find("values", config.value_set, path.parent))
     scenarios = load_library(library, value_set)
-    world = load_world(config, path.parent, str(path))
+    world = load_world(config, document)
     folder = RunFolder.named(name or f"{config.name}-checks", runs_dir)
     written = output or folder.path / LIBRARY
     if output is not None:

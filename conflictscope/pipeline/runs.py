@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor, stop_rule
@@ -28,6 +30,15 @@ async def status(folder: RunFolder) -> Snapshot | LibraryProgress:
         return await Monitor(reader, folder).snapshot(failures=True)
 
 
+async def spent_usd(folder: RunFolder) -> float:
+    """What the calls of a folder cost, those of unknown end included; 0 where there is none."""
+    if not folder.exists:
+        return 0.0
+    async with RunReader.open(folder.database) as reader:
+        _, used = await reader.usage()
+    return sum(usage.spent_usd for usage in used.values())
+
+
 async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error: str = "estimate") -> list[Ranking]:
     """The ranking of each group.
 
@@ -41,10 +52,19 @@ async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error
             f"--judge-error: expected estimate, none or a CSV of gold labels, got {judge_error!r}: no such file"
         )
     async with RunReader.open(folder.database) as reader:
+        check_played(await reader.meta(), folder)
         errors = None
         if judge_error != "none" and method is Method.POSTERIOR:
             errors = await judge_errors(reader, None if judge_error == "estimate" else GoldTable(Path(judge_error)))
         return await rank_log(reader, method, stop_rule(await reader.meta()), errors)
+
+
+def check_played(meta: Mapping[str, Any], folder: RunFolder) -> None:
+    """Raises InputError for a folder that holds no episodes: a library in the making, or checks of one."""
+    kind = meta.get("kind", "sweep")
+    if kind not in ("sweep", "import"):
+        what = {"library": "a library in the making", "checks": "checks of a library"}.get(kind, kind)
+        raise InputError(f"holds {what}, no episodes: name the run of a sweep", path=folder.path)
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:
