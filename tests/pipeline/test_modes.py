@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import modes
+from benchmarks.served import serving as served_in_another_process
 from conflictscope import pipeline
 from conflictscope.agents import ratings
 from conflictscope.outcome import Message, Mode, Outcome, Role, Verdict
@@ -137,6 +138,24 @@ async def test_a_service_that_tells_how_probable_letters_were_gives_choices_a_st
     assert {outcome.strength for outcome in await outcomes(folder)} == ({6} if tells else {None})
     reasons = {reason for (reason,) in await rows(folder, "SELECT reasoning FROM judgements")}
     assert reasons == {"the reply names A, P(A) = 0.909" if tells else "the reply names A"}
+
+
+async def test_ratings_and_choices_go_in_batches(
+    make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first questions of all episodes in one batch, the second ones in another; none goes live."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    folder = make_sweep(scenarios=4, targets=1).base
+    with served_in_another_process(folder) as server:
+        sweep = make_sweep(
+            'modes=["action_rating", "multiple_choice"]', BOTH_ORDERS, 'targets=[{model="openai:alpha", batch=true}]',
+            f'providers.openai.base_url="{server.openai_url}"', "limits.batch_poll_s=0.05", scenarios=4, targets=1,
+        )  # fmt: skip
+        run = await played(sweep, tmp_path)
+    calls = await rows(run, "SELECT batch, count(*) FROM calls WHERE scope NOT LIKE 'preflight/%' GROUP BY batch")
+    assert [count for _, count in calls] == [8, 8]
+    assert None not in dict(calls)
+    assert all(not outcome.verdict.failed for outcome in await outcomes(run))
 
 
 def test_shifts_between_three_modes_are_found_again() -> None:
