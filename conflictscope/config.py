@@ -60,8 +60,8 @@ class SpeakerConfig(RoleSettings):
 class TargetConfig(SpeakerConfig):
     """A model or agent under study.
 
-    name: what tables call it; by default the model's or agent's own. batch: its `multiple_choice` episodes go through the
-    batch API of its provider.
+    name: what tables call it; by default the model's or agent's own. batch: its `multiple_choice` and `action_rating` episodes
+    go through the batch API of its provider.
     """
 
     name: Name | None = None
@@ -104,6 +104,18 @@ class JudgeConfig(RoleSettings):
         if len(models) > 1:
             raise ValueError(f"panels of judges are not there yet: name one model, got {len(models)}")
         return tuple(model_name(model) for model in models)
+
+
+class MultipleChoiceConfig(Record):
+    """The mode `multiple_choice`.
+
+    orders: `random` letters the two actions in an order drawn from the seed; `both` asks once in each order, and a target that
+    changes its mind with the order leaves the episode unresolved. logprobs: whether targets are asked how probable each letter
+    was: None, those at OpenAI itself; true, also those at services in its place (`base_url`); false, none.
+    """
+
+    orders: Literal["random", "both"] = "random"
+    logprobs: bool | None = None
 
 
 class SteeringConfig(Record):
@@ -170,15 +182,14 @@ class SweepConfig(Services):
     targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1)]
     user: UserConfig | None = None
     judge: JudgeConfig | None = None
+    multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
     steering: tuple[SteeringConfig, ...] = ()
     stop: StopConfig = StopConfig()
     schedule: ScheduleConfig = ScheduleConfig()
 
     @field_validator("modes")
     @classmethod
-    def _modes_that_exist(cls, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
-        if Mode.ACTION_RATING in modes:
-            raise ValueError("action_rating is not there yet: use open_ended, multiple_choice or both")
+    def _each_mode_once(cls, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
         if len(set(modes)) < len(modes):
             raise ValueError("a mode is named twice")
         return modes
@@ -197,9 +208,9 @@ class SweepConfig(Services):
         if Mode.OPEN_ENDED in self.modes and (self.user is None or self.judge is None):
             missing = "user" if self.user is None else "judge"
             raise ValueError(f"mode open_ended needs a [{missing}] section")
-        if Mode.MULTIPLE_CHOICE not in self.modes and any(target.batch for target in self.targets):
+        if set(self.modes) == {Mode.OPEN_ENDED} and any(target.batch for target in self.targets):
             raise ValueError(
-                "batch = true on a target is for its multiple_choice episodes, and modes has no multiple_choice"
+                "batch = true on a target is for its multiple_choice and action_rating episodes, and modes has neither"
             )
         made_by = self.generate.models() if self.generate else []
         known = [*self.lanes(), *(self.generate.priced() if self.generate else [])]

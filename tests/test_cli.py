@@ -109,7 +109,6 @@ BAD_SWEEPS = {
     "nothing at all": (lambda f: (f / "sweep.toml").write_text(""), "sweep.toml: missing key 'name'"),
     "no world": (lambda f: edited(f / "sweep.toml", 'world = "world.toml"', ""), 'planted models need `world = "FILE.toml"`'),
     "a value without a utility": (lambda f: edited(f / "world.toml", "thrift = ", "thrill = "), "has no utility for the value 'thrift'"),
-    "a mode that is not there": (lambda f: edited(f / "sweep.toml", "seed = 1", 'seed = 1\nmodes = ["action_rating"]'), "action_rating is not there yet"),
 }  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """The roles of an episode, and of the making of a library, on pydantic-ai."""
 
+from conflictscope.agents.action_rating import RatingQuestion, RatingReader, rating_prompt, ratings, read_rating
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
 from conflictscope.agents.judge import JudgeReply, ModelJudge
-from conflictscope.agents.multiple_choice import LetterReader, Question, question_prompt
+from conflictscope.agents.multiple_choice import LetterReader, Question, letter_settings, question_prompt, read_letter
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import SimulatedUser, Target, steer
 from conflictscope.agents.probe import probe_text, probe_verdict
@@ -27,6 +28,8 @@ __all__ = [
     "OutlinesReply",
     "Problem",
     "Question",
+    "RatingQuestion",
+    "RatingReader",
     "ServesReply",
     "SimulatedUser",
     "Speaker",
@@ -34,11 +37,16 @@ __all__ = [
     "ValuesReply",
     "agent_model",
     "episode_prompts",
+    "letter_settings",
     "library_prompts",
     "probe_text",
     "probe_verdict",
     "propose_values",
     "question_prompt",
+    "rating_prompt",
+    "ratings",
+    "read_letter",
+    "read_rating",
     "speaker",
     "steer",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
@@ -116,11 +116,15 @@ def _count(error: Unreadable, problems: Counter[str] | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LeanSpeaker:
-    """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run; batch: as in Call."""
+    """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run.
+
+    batch: as in Call. extra: what is sent beside the role's settings.
+    """
 
     lane: Lane
     settings: RoleSettings = _DEFAULTS
     batch: bool = False
+    extra: ModelSettings = field(default_factory=ModelSettings)
 
     async def say(self, utterance: Utterance) -> str:
         """A reply in prose."""
@@ -155,7 +159,8 @@ class LeanSpeaker:
     async def _request(
         self, utterance: Utterance, messages: list[ModelMessage], parameters: ModelRequestParameters
     ) -> ModelResponse:
-        settings = request_settings(self.settings, utterance.seed)
+        settings = merge_model_settings(request_settings(self.settings, utterance.seed), self.extra)
+        assert settings is not None
         return await self.lane.request(utterance.call(messages, settings, parameters, batch=self.batch))
 
 
@@ -257,9 +262,18 @@ class _LaneModel(WrapperModel):
         raise CallFailed("agent", "an agent that streams its requests (an event stream handler) cannot be journaled")
 
 
-def speaker(lane: Lane, settings: RoleSettings, agent: Agent[Any, Any] | None, *, batch: bool = False) -> Speaker:
+def speaker(
+    lane: Lane,
+    settings: RoleSettings,
+    agent: Agent[Any, Any] | None,
+    *,
+    batch: bool = False,
+    extra: ModelSettings | None = None,
+) -> Speaker:
     """The speaker for a role: the user's agent where there is one, else the lean one, which may speak in batches."""
-    return LeanSpeaker(lane, settings, batch) if agent is None else AgentSpeaker(lane, agent, settings)
+    if agent is not None:
+        return AgentSpeaker(lane, agent, settings)
+    return LeanSpeaker(lane, settings, batch, extra or ModelSettings())
 
 
 def agent_model(agent: Agent[Any, Any]) -> Model | str | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pydantic_ai import Agent
 from pydantic_ai.embeddings import EmbeddingModel
 from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings
 
 from conflictscope import agents
 from conflictscope.arena import (
@@ -193,19 +194,28 @@ def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
 def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) -> dict[Group, Cast]:
     """Who plays each group of a sweep."""
 
-    def speaker(who: SpeakerConfig, *, batch: bool = False) -> agents.Speaker:
-        return agents.speaker(lanes.to(who.lane), who, loaded[who.agent] if who.agent else None, batch=batch)
+    def speaker(who: SpeakerConfig, *, batch: bool = False, extra: ModelSettings | None = None) -> agents.Speaker:
+        agent = loaded[who.agent] if who.agent else None
+        return agents.speaker(lanes.to(who.lane), who, agent, batch=batch, extra=extra)
 
     casts = {}
     for target in sweep.config.targets:
         lane = lanes.to(target.lane)
         for mode in sweep.config.modes:
-            batch = target.batch and mode is Mode.MULTIPLE_CHOICE
-            speaks = speaker(target, batch=batch)
-            scene = _conversation(sweep.config, speaker, lanes) if mode is Mode.OPEN_ENDED else _multiple_choice(batch)
+            batch = target.batch and mode is not Mode.OPEN_ENDED
+            extra = None
+            match mode:
+                case Mode.OPEN_ENDED:
+                    scene = _conversation(sweep.config, speaker, lanes)
+                case Mode.MULTIPLE_CHOICE:
+                    extra = agents.letter_settings(lane.model, target.thinking, sweep.config.multiple_choice.logprobs)
+                    scene = _multiple_choice(sweep.config.multiple_choice.orders == "both", batch)
+                case Mode.ACTION_RATING:
+                    scene = _action_rating(batch)
+            speaks = speaker(target, batch=batch, extra=extra)
             for group in sweep.groups:
                 if (group.target, group.mode) == (target.label, mode):
-                    player = agents.Target(speaks, *_briefing(sweep, group))
+                    player = agents.Target(speaks, *_briefing(sweep, group), remembers=mode is Mode.OPEN_ENDED)
                     casts[group] = scene(target=player, lane=lane)
     return casts
 
@@ -214,7 +224,11 @@ def _briefing(sweep: Sweep, group: Group) -> tuple[str, str | None]:
     """Which prompts a target's calls rest on, by version, and its system prompt."""
     ranking = sweep.stated_ranking(group)
     system_prompt, steering = agents.steer(ranking, sweep.value_set) if ranking else (None, None)
-    question = agents.question_prompt().version if group.mode is Mode.MULTIPLE_CHOICE else "conversation"
+    question = {
+        Mode.OPEN_ENDED: "conversation",
+        Mode.MULTIPLE_CHOICE: agents.question_prompt().version,
+        Mode.ACTION_RATING: agents.rating_prompt().version,
+    }[group.mode]
     return "+".join(filter(None, (question, steering))), system_prompt
 
 
@@ -241,12 +255,23 @@ def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents
     return scene
 
 
-def _multiple_choice(batch: bool) -> Scene:
-    reader = agents.LetterReader()
+def _multiple_choice(both_orders: bool, batch: bool) -> Scene:
+    return _questions(agents.Question(), agents.LetterReader(both_orders), 2 if both_orders else 1, batch)
+
+
+def _action_rating(batch: bool) -> Scene:
+    return _questions(agents.RatingQuestion(), agents.RatingReader(), 2, batch)
+
+
+def _questions(
+    asks: agents.Question | agents.RatingQuestion,
+    reads: agents.LetterReader | agents.RatingReader,
+    number: int,
+    batch: bool,
+) -> Scene:
+    """So many questions, each asked as if it were the only one, and a parser that reads the answers."""
 
     def scene(target: agents.Target, lane: ModelLane) -> Cast:
-        return Cast(
-            agents.Question(), target, reader, reader.name, 1, shared_opening=False, lanes=(lane,), batched=batch
-        )
+        return Cast(asks, target, reads, reads.name, number, shared_opening=False, lanes=(lane,), batched=batch)
 
     return scene

@@ -38,6 +38,7 @@ REPLY_TOKENS: Mapping[tuple[str, Kind], int] = {
     ("user", "conversation"): 60,
     ("target", "conversation"): 350,
     ("target", "multiple_choice"): 5,
+    ("target", "action_rating"): 5,
     ("judge", "verdict"): 120,
     ("judge", "preflight"): 120,
     ("user", "preflight"): 5,
@@ -94,6 +95,7 @@ async def input_tokens(sweep: Sweep) -> InputTokens:
     config, lane = sweep.config, _DryLane()
     speaker = agents.LeanSpeaker(lane)
     user, target = agents.SimulatedUser(speaker), agents.Target(speaker, "", None)
+    alone = agents.Target(speaker, "", None, remembers=False)
     judge = agents.ModelJudge(speaker, "judge")
     step = math.ceil(len(sweep.scenarios) / _MOST_RENDERED)
     for scenario in sweep.scenarios[::step]:
@@ -101,6 +103,13 @@ async def input_tokens(sweep: Sweep) -> InputTokens:
             lane.place = ("multiple_choice", 0)
             question = await agents.Question().reply(_turn(scenario))
             await target.reply(_turn(scenario, Message(Role.USER, question)))
+        if Mode.ACTION_RATING in config.modes:
+            lane.place = ("action_rating", 0)
+            asked: list[Message] = []
+            for _ in range(2):
+                question = await agents.RatingQuestion().reply(_turn(scenario, *asked))
+                asked.append(Message(Role.USER, question))
+                asked.append(Message(Role.TARGET, await alone.reply(_turn(scenario, *asked))))
         if Mode.OPEN_ENDED in config.modes and config.user is not None:
             said: list[Message] = []
             for turn in range(config.user.max_turns):
@@ -138,7 +147,7 @@ async def usage_forecast(sweep: Sweep, measured: Measured | None) -> tuple[Usage
     modes = sweep.config.modes
     return (
         *(_of_conversations(sweep, asked, settled, row) if Mode.OPEN_ENDED in modes else ()),
-        *(_of_questions(sweep, asked, row) if Mode.MULTIPLE_CHOICE in modes else ()),
+        *_of_questions(sweep, asked, row),
         *_of_preflight(sweep, asked, row),
     )
 
@@ -173,9 +182,17 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
 
 
 def _of_questions(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:
-    answers = [_Stretch(ONCE * _episodes(sweep), asked["target", "multiple_choice", 0] + _briefing_tokens(sweep))]
-    for target in sweep.config.targets:
-        yield row("target", "multiple_choice", target.lane, answers, target.label, batch=target.batch)
+    config = sweep.config
+    kinds: dict[Kind, int] = {}
+    if Mode.MULTIPLE_CHOICE in config.modes:
+        kinds["multiple_choice"] = 2 if config.multiple_choice.orders == "both" else 1
+    if Mode.ACTION_RATING in config.modes:
+        kinds["action_rating"] = 2
+    for kind, questions in kinds.items():
+        tokens = asked["target", kind, 0] + _briefing_tokens(sweep)
+        answers = [_Stretch(ONCE * (questions * _episodes(sweep)), tokens)]
+        for target in config.targets:
+            yield row("target", kind, target.lane, answers, target.label, batch=target.batch)
 
 
 def _of_preflight(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from conflictscope.outcome import Mode
 from conflictscope.scenario import Scenario
 
 _OPTION = re.compile(r"^(?:[-*]|([AB])\.) +(\S.*)$", re.MULTILINE)
+_RATED = re.compile(r"^Action: +(\S.*)\n\n.*\bRate this action from 1\b", re.MULTILINE)
 _TAG = re.compile(
     r"<(situation|persona|background|goal|action_1|action_2|transcript|value|value_a|value_b|template|count|settings|known|context|"
     r"opportunity|good|harm|check|criteria)>\n(.*?)\n</\1>",
@@ -39,6 +40,8 @@ _TONES = (
 _TAKES = "Here is what I do: "
 _NEITHER = "Neither of these seems right to me, so I leave it there and suggest that you talk to somebody close."
 _REFUSAL = "I'm sorry, but I can't help with this."
+_RATINGS = ("{}", "{}/7", "I'd say {}.")
+_UNRATED = "I would rather leave this open than put a number on it."
 _QUESTION = "Before I go ahead, could you tell me a little more about what matters most to you here?"
 
 Finding = Literal["first", "second", "both", "neither", "refused", "undecided"]
@@ -53,25 +56,39 @@ class Lexicon:
     """What a planted target knows before any conversation: which values an action serves.
 
     actions: action text -> its values (several where a library uses one text for several pairs). openings: opening message
-    -> its two actions, for libraries whose openings were written by people and lay out no list.
+    -> its two actions, for libraries whose openings were written by people and lay out no list. rivals: action text -> the
+    situations that it is of, each with the other action.
     """
 
     actions: Mapping[str, tuple[str, ...]]
     openings: Mapping[str, tuple[str, str]]
+    rivals: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, scenarios: Iterable[Scenario]) -> Lexicon:
         """Knowledge of these scenarios."""
         actions: dict[str, tuple[str, ...]] = {}
         openings: dict[str, tuple[str, str]] = {}
+        rivals: dict[str, list[tuple[str, str]]] = {}
         for scenario in scenarios:
+            situation, pair = (
+                _one_line(scenario.description),
+                (_one_line(scenario.action_a), _one_line(scenario.action_b)),
+            )
+            for action, rival in (pair, pair[::-1]):
+                rivals.setdefault(action, []).append((situation, rival))
             for action, value in ((scenario.action_a, scenario.value_a), (scenario.action_b, scenario.value_b)):
                 known = actions.get(_one_line(action), ())
                 if value not in known:
                     actions[_one_line(action)] = (*known, value)
             if scenario.opening is not None:
-                openings[_one_line(scenario.opening)] = (_one_line(scenario.action_a), _one_line(scenario.action_b))
-        return cls(actions, openings)
+                openings[_one_line(scenario.opening)] = pair
+        return cls(actions, openings, rivals)
+
+    def rival(self, action: str, text: str) -> str | None:
+        """The other action of the situation that a text tells of."""
+        told = _one_line(text)
+        return next((rival for situation, rival in self.rivals.get(action, ()) if situation in told), None)
 
     def utility(self, action: str, utilities: Mapping[str, float]) -> float | None:
         """The mean utility of the values that an action serves, by knowledge or by their names in its text."""
@@ -127,6 +144,12 @@ def read_options(conversation: Iterable[str], lexicon: Lexicon) -> tuple[Mode, s
     return None
 
 
+def read_rated(text: str) -> str | None:
+    """The one action that a text wants to be rated; None where it wants something else."""
+    found = _RATED.findall(text)
+    return _one_line(found[-1]) if found else None
+
+
 def read_stated_ranking(system_prompt: str) -> tuple[str, ...]:
     """The values that a system prompt ranks, best first; empty where it ranks none."""
     return tuple(name.strip() for name in _STATED.findall(system_prompt))
@@ -138,6 +161,16 @@ def write_choice(mode: Mode, action: str, letter: str, certainty: float) -> str:
         return letter
     tone = _TONES[min(len(_TONES) - 1, int(certainty * len(_TONES)))]
     return f"{tone}\n\n{_TAKES}{action}\n\nI have put it in plain words, so that you can use it as it stands."
+
+
+def write_rating(rating: int, manner: int) -> str:
+    """A target's reply that rates an action. manner: any number >= 0; picks the words."""
+    return _RATINGS[manner % len(_RATINGS)].format(rating)
+
+
+def write_unrated() -> str:
+    """A target's reply to a request for a rating that gives none."""
+    return _UNRATED
 
 
 def write_neither() -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from pydantic_ai.messages import (
@@ -35,6 +37,7 @@ from conflictscope.scenario import CheckName
 from conflictscope.seeds import derive, normal, uniform
 
 _CHARACTERS_PER_TOKEN = 4
+_MIDDLE = 4  # of the ratings 1 to 7
 _STOCK = 2  # situations that a pair of values has in stock for each weight of what is at stake; duplicates tell them
 _MOST_OUTLINES = 200  # whatever a request asks for
 _OUTLINE = {"value_a", "value_b", "template", "context", "opportunity", "good", "harm"}
@@ -184,7 +187,10 @@ class PlantedTargetModel(PlantedModel):
         self._lexicon = lexicon
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """Takes one of the two actions that the conversation is about, or does not."""
+        """Takes one of the two actions that the conversation is about, or rates the one that it is about; or does not."""
+        rated = language.read_rated(texts[-1]) if texts else None
+        if rated is not None:
+            return self._rating(rated, texts[-1], language.read_stated_ranking(instructions), draw)
         found = language.read_options(texts[::2], self._lexicon)
         if found is None:
             return language.write_question()
@@ -206,6 +212,25 @@ class PlantedTargetModel(PlantedModel):
         takes_first = draw.happens(chance, "chooses")
         certainty = abs(2 * chance - 1)
         return language.write_choice(mode, first if takes_first else second, "A" if takes_first else "B", certainty)
+
+    def _rating(self, action: str, text: str, stated: tuple[str, ...], draw: _Draw) -> str:
+        """4 for an action whose utility is the mean of all, one more or less for each probit unit above or below.
+
+        The noise of one rating is half of that of a choice, in variance, and so is the pull of the scenario, in size: so of
+        two actions the one with the greater utility is rated higher with the chance with which it would be chosen, but for ties.
+        """
+        if draw.happens(self._target.refusal_rate, "takes neither"):
+            return language.write_refusal()
+        utilities = self._target.utilities_in(Mode.ACTION_RATING, stated)
+        utility = self._lexicon.utility(action, utilities)
+        unrated = draw.happens(self._target.refusal_rate + self._target.neither_rate, "takes neither")
+        if unrated or utility is None:
+            return language.write_unrated()
+        rival = self._lexicon.rival(action, text)
+        pull = 0.0 if rival is None else self._offset(action, rival) / 2
+        noise = normal("rates", *draw.purpose) / math.sqrt(2)
+        rating = round(_MIDDLE + utility - fmean(utilities.values()) + pull + noise)
+        return language.write_rating(min(max(rating, 1), 7), draw.seed("manner"))
 
     def _offset(self, first: str, second: str) -> float:
         """The scenario's own pull towards its first action: the same whichever is shown first, for every target."""

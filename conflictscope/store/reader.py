@@ -192,7 +192,8 @@ class RunReader:
     async def measured(self) -> Measured:
         """What calls took on average, without those of a preflight; and how soon conversations were settled."""
         query = """SELECT role, CASE WHEN scope LIKE 'opening/%' THEN 'opening' WHEN role = 'judge' THEN 'verdict'
-                   WHEN prompt LIKE 'multiple_choice%' THEN 'multiple_choice' ELSE 'conversation' END, model, count(*),
+                   WHEN prompt LIKE 'multiple_choice%' THEN 'multiple_choice'
+                   WHEN prompt LIKE 'action_rating%' THEN 'action_rating' ELSE 'conversation' END, model, count(*),
                    avg(input_tokens), avg(output_tokens), avg(CASE WHEN batch IS NULL THEN latency_s END) FROM calls
                    WHERE state = 'committed' AND scope NOT LIKE 'preflight/%' GROUP BY 1, 2, 3"""
         means = {tuple(row[:3]): CallMeans(*row[3:]) for row in await self._rows(query)}
