@@ -82,6 +82,7 @@ def test_labels_are_read_from_all_three_files(tmp_path: Path) -> None:
         ("s.csv", "", ": is empty: expected a header line"),
         ("s.json", '{"annotator": "k",\n "labels": [\n  {"item": "i1", "label": "x"}]}', ":3: label: expected one of"),
         ("s.json", '{"annotator": "k", "labels": [{"item": "i1"}]}', ":1: missing key 'labels[0].label'"),
+        ("s.json", '{"annotator": "k", "labels": [{"item": "i1", "label": "1", "comment": "\\ud800"}]}', ":1: labels[0].comment: "),
         ("s.json", "[]", "expected keys and values, got []"),
     ],
 )  # fmt: skip

@@ -87,7 +87,7 @@ async def import_labels(folder: RunFolder, files: Sequence[Path], annotator: str
     annotator: who filled in the files; else each file's `annotator` column or key says so, or its name. All is read and checked
     before any is kept. Raises InputError with file and line.
     """
-    if annotator is not None and not (annotator.isprintable() and 1 <= len(annotator.strip()) <= 100):
+    if annotator is not None and not _is_name(annotator):
         raise InputError(
             f"--annotator: expected 1 to 100 characters, none of them a control character, got {annotator!r}"
         )
@@ -100,6 +100,8 @@ async def import_labels(folder: RunFolder, files: Sequence[Path], annotator: str
             raise answer.fail(f"item: no conversation of the run {folder.name!r} was shown as {answer.item!r}")
         key, shown_first = shown[answer.item]
         name = (annotator or answer.annotator or answer.path.stem).strip()
+        if not _is_name(name):
+            raise answer.fail(f"the file's name is no name of a person ({name!r}): give one with --annotator")
         if (key, name) in first:
             there = first[key, name]
             raise answer.fail(f"labels the same conversation as {there.path}:{there.line}, by {name!r}")
@@ -109,6 +111,10 @@ async def import_labels(folder: RunFolder, files: Sequence[Path], annotator: str
         async with RunWriter.open(folder.database) as writer:
             await writer.replace_labels(labels.values())
     return len(labels)
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and 1 <= len(text.strip()) <= 100
 
 
 def _answers(path: Path) -> list[Answered]:
