@@ -50,9 +50,11 @@ app = typer.Typer(
 )
 values_app = typer.Typer(help="Value sets.", no_args_is_help=True)
 scenarios_app = typer.Typer(help="Scenario libraries.", no_args_is_help=True)
+annotate_app = typer.Typer(help="Labels by people.", no_args_is_help=True)
 plant_app = typer.Typer(help="Planted worlds.", no_args_is_help=True)
 app.add_typer(values_app, name="values")
 app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(annotate_app, name="annotate")
 app.add_typer(plant_app, name="plant")
 
 
@@ -216,9 +218,10 @@ def rank(
     judge_error: Annotated[
         str,
         typer.Option(
-            help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, or a CSV of gold "
-            "labels (target, scenario_id, verdict; optionally mode, steering, repeat).",
-            metavar="estimate|none|FILE",
+            help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, `labels` (what "
+            "people said, see `annotate`), or a CSV of gold labels (target, scenario_id, verdict; optionally mode, steering, "
+            "repeat).",
+            metavar="estimate|labels|none|FILE",
         ),
     ] = "estimate",
     runs_dir: RunsDir = _RUNS,
@@ -634,6 +637,80 @@ def scenarios_recheck(
         _err.print(plain(_ended_early(result.state, result.message)), soft_wrap=True)
         _err.print(plain(f"  {resume}{_runs_option(runs_dir)}"), soft_wrap=True)
     raise typer.Exit(result.exit_code)
+
+
+# -- labels by people --------------------------------------------------------------------------------------------------
+
+
+@annotate_app.command("export")
+def annotate_export(
+    run_name: RunName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.", metavar="DIR")],
+    items: Annotated[int, typer.Option(help="Conversations on a sheet.", min=1)] = 100,
+    seed: Annotated[
+        int, typer.Option(help="What the items and their orders are drawn from.", min=0, max=2**63 - 1)
+    ] = 0,
+    annotators: Annotated[
+        int, typer.Option(help="Sheets: the same items, each in an order of its own.", min=1, max=999)
+    ] = 1,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Write conversations for people to label: as a table (CSV) and as a page that works offline, one item a screen.
+
+    Drawn by target, steering, pair of values and verdict, each in its share. Sheets tell neither the target nor the steering,
+    the values or the judge's verdict, and show the two actions in a drawn order.
+
+    Example: [bold]conflictscope annotate export demo -o sheets --items 60 --annotators 2[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    found = asyncio.run(pipeline.export_sheets(folder, output, items=items, seed=seed, annotators=annotators))
+    if as_json:
+        _print_json(
+            {
+                "run": folder.name,
+                "files": [str(path) for path in found.files],
+                "items": found.items,
+                "conversations": found.conversations,
+            }
+        )
+        return
+    for path in found.files:
+        _out.print(plain(str(path)), soft_wrap=True)
+    back = _command(f"annotate import {_quoted(run_name)} FILE...{_runs_option(runs_dir)}")
+    _err.print(
+        plain(f"{found.items:,} of {found.conversations:,} conversations. Labelled, back with: {back}"), soft_wrap=True
+    )
+
+
+@annotate_app.command("import")
+def annotate_import(
+    run_name: RunName,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Sheets that were filled in (CSV), or what the page saved (CSV, JSON).", metavar="LABELS"),
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Who filled them in; else as a file says, or is called.", metavar="NAME")
+    ] = None,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Read back what people said, and show how far they and the judge agree; without LABELS, of what was read before.
+
+    What a person said before is replaced. A bad row stops the import, and then nothing is kept.
+
+    Example: [bold]conflictscope annotate import demo kim.csv lee.csv[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    if labels:
+        count = asyncio.run(pipeline.import_labels(folder, labels, annotator))
+        _tell(f"{count:,} labels kept.")
+    report = asyncio.run(pipeline.labels_of(folder))
+    if as_json:
+        _print_json({"run": folder.name, **report.to_json()})
+    else:
+        views.print_labels(_out, report)
 
 
 # -- planted worlds ----------------------------------------------------------------------------------------------------

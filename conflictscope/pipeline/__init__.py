@@ -1,5 +1,6 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
+from conflictscope.pipeline.annotating import export_sheets, import_labels, labels_of
 from conflictscope.pipeline.comparing import compare
 from conflictscope.pipeline.generating import (
     GenerationResult,
@@ -26,8 +27,11 @@ __all__ = [
     "Viewer",
     "check_before_library",
     "compare",
+    "export_sheets",
     "generate",
+    "import_labels",
     "import_outcomes",
+    "labels_of",
     "library_of",
     "library_stats",
     "load_spec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from conflictscope.annotation import majority
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Outcome, PairedLooks, Verdict
 from conflictscope.ranking import JudgeError, Uncorrected, estimate_judge_error, judge_error_from_gold
@@ -14,15 +15,18 @@ from conflictscope.tables import GoldLabel, GoldTable
 _DECISIVE = (Verdict.A, Verdict.B)
 
 
-async def judge_errors(reader: RunReader, gold: GoldTable | None = None) -> dict[Group, JudgeError | Uncorrected]:
+Gold = Sequence[tuple[Verdict, Outcome]]
+"""What was done, by somebody who knows, and the outcome that tells what the judge made of it."""
+
+
+async def judge_errors(reader: RunReader, gold: Gold | None = None) -> dict[Group, JudgeError | Uncorrected]:
     """The error of the rated verdicts of each group, ready for `fit_corrected`.
 
     What a judge did in all groups of the run is counted together. Without `gold` its error is estimated from episodes that it saw
-    in both orders, else from the labels of that table. Raises InputError for a label that is not of exactly one episode of
-    the run, and for a second label of one episode.
+    in both orders, else from those labels.
     """
     judged = await reader.judged_groups()
-    errors = _from_both_orders(judged) if gold is None else await _from_gold(reader, gold, judged)
+    errors = _from_both_orders(judged) if gold is None else _from_gold(gold, judged)
     judges = Counter(row.group for row in judged)
     several = Uncorrected("several judges have a part in it")
     return {row.group: errors[row] if judges[row.group] == 1 else several for row in judged}
@@ -39,17 +43,30 @@ def _from_both_orders(judged: Sequence[JudgedGroup]) -> Mapping[JudgedGroup, Jud
     return {row: estimated(row) for row in judged}
 
 
-async def _from_gold(
-    reader: RunReader, gold: GoldTable, judged: Sequence[JudgedGroup]
-) -> Mapping[JudgedGroup, JudgeError | Uncorrected]:
+def _from_gold(gold: Gold, judged: Sequence[JudgedGroup]) -> Mapping[JudgedGroup, JudgeError | Uncorrected]:
     both_orders = {row.group for row in judged if row.looks.conversations}
     looks: dict[str | None, list[tuple[bool | None, bool]]] = defaultdict(list)
-    for label, outcome in await _labelled(reader, gold):
-        if label.verdict in _DECISIVE and outcome.verdict in _DECISIVE:
+    for done, outcome in gold:
+        if done in _DECISIVE and outcome.verdict in _DECISIVE:
             known = outcome.shown_first is not None and outcome.group not in both_orders
-            first = outcome.shown_first == label.verdict if known else None
-            looks[outcome.judge].append((first, outcome.verdict is not label.verdict))
+            first = outcome.shown_first == done if known else None
+            looks[outcome.judge].append((first, outcome.verdict is not done))
     return {row: judge_error_from_gold(looks[row.judge]) for row in judged}
+
+
+async def gold_of_people(reader: RunReader) -> Gold:
+    """What more than half of the people said of each episode that they labelled. Raises InputError where nobody did."""
+    labelled = await reader.labels()
+    if not labelled:
+        raise InputError("--judge-error labels: the run holds none yet, see `annotate export` and `annotate import`")
+    return [(done, outcome) for outcome, said in labelled if (done := majority([*said.values()])) is not None]
+
+
+async def gold_of_table(reader: RunReader, gold: GoldTable) -> Gold:
+    """The labels of a table. Raises InputError for one that is not of exactly one episode of the run, and for a second one of an
+    episode.
+    """
+    return [(label.verdict, outcome) for label, outcome in await _labelled(reader, gold)]
 
 
 async def _labelled(reader: RunReader, gold: GoldTable) -> list[tuple[GoldLabel, Outcome]]:

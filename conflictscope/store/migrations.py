@@ -138,6 +138,17 @@ MIGRATIONS: dict[str, str] = {
             PRIMARY KEY (model, digest)
         ) WITHOUT ROWID;
     """,
+    "0008_labels": """
+        CREATE TABLE labels (  -- what people made of episodes
+            episode TEXT NOT NULL,  -- the key
+            annotator TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            shown_first TEXT NOT NULL,  -- as this person saw it
+            comment TEXT NOT NULL,
+            created_at TEXT NOT NULL,  -- when it was read in
+            PRIMARY KEY (episode, annotator)
+        ) WITHOUT ROWID;
+    """,
 }
 
 

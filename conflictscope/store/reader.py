@@ -18,6 +18,7 @@ from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
 from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
 from conflictscope.rating import StopRule
+from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.drafts import read_rounds
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
@@ -176,10 +177,38 @@ class RunReader:
         target, mode, steering, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
             await self._rows(query, (seq,))
         )[0]
-        messages = [Message(Role(item["role"]), item["text"]) for item in json.loads(transcript)]
+        messages = _messages(transcript)
         found = {"a": f"{value_a} over {value_b}", "b": f"{value_b} over {value_a}"}.get(verdict, verdict)
         title = f"{Group(target, Mode(mode), steering)}, scenario {scenario_id}"
         return Conversation(title, messages, f"{found}. {reasoning or failure or ''}".strip())
+
+    async def conversations(self) -> AsyncIterator[tuple[Outcome, tuple[Message, ...]]]:
+        """Every conversation that came to a verdict, with its outcome, as they were committed.
+
+        Only those whose scenario is stored, and in which the target said something.
+        """
+        query = f"""SELECT {_OUTCOME_COLUMNS}, e.transcript FROM episodes e JOIN groups g ON g.id = e.group_id
+                    JOIN scenarios s ON s.id = e.scenario_id
+                    WHERE g.mode = 'open_ended' AND e.failure IS NULL ORDER BY e.seq"""
+        async with self._connection.execute(query) as cursor:
+            async for *row, transcript in cursor:
+                messages = _messages(transcript)
+                if any(message.role is Role.TARGET for message in messages):
+                    yield _outcome(row), messages
+
+    async def scenarios(self) -> Mapping[str, Scenario]:
+        """The run's scenarios, by id."""
+        rows = await self._rows("SELECT id, body FROM scenarios")
+        return {own_id: Scenario.model_validate(json.loads(body)) for own_id, body in rows}
+
+    async def labels(self) -> list[tuple[Outcome, Mapping[str, Verdict]]]:
+        """The episodes that people labelled, as they were committed, with what they said, by person."""
+        query = f"""SELECT {_OUTCOME_COLUMNS}, json_group_object(l.annotator, l.verdict) FROM labels l
+                    JOIN episodes e ON e.key = l.episode JOIN groups g ON g.id = e.group_id GROUP BY e.seq ORDER BY e.seq"""
+        return [
+            (_outcome(row), {name: Verdict(verdict) for name, verdict in json.loads(said).items()})
+            for *row, said in await self._rows(query)
+        ]
 
     async def usage(self, after: int = 0) -> tuple[int, dict[Purpose, Usage]]:
         """What calls took that ended after the `after`-th, by what they were for; and how many have ended now."""
@@ -245,6 +274,10 @@ class RunReader:
 
     async def _rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return list(await self._connection.execute_fetchall(query, parameters))
+
+
+def _messages(transcript: str) -> tuple[Message, ...]:
+    return tuple(Message(Role(item["role"]), item["text"]) for item in json.loads(transcript))
 
 
 def _outcome(row: Any) -> Outcome:

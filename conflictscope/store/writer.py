@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias
 
 import aiosqlite
 
+from conflictscope.annotation import Label
 from conflictscope.errors import StoreError
 from conflictscope.outcome import Group, Verdict, fold_position
 from conflictscope.ports import BatchedCall, CallEnd, CallSent, CallState, EpisodeRecord, OutputMode, SentBatch
@@ -233,6 +234,19 @@ class RunWriter:
         await self.connection.execute(
             "UPDATE sessions SET ended_at = ?, state = ? WHERE id = ?", (now(), state, session)
         )
+
+    async def replace_labels(self, labels: Iterable[Label]) -> None:
+        """Keep what people said, in place of all that the same people said before."""
+        rows = [
+            (label.episode, label.annotator, label.verdict.value, label.shown_first, label.comment, now())
+            for label in labels
+        ]
+        await self.connection.execute("BEGIN IMMEDIATE")
+        await self.connection.executemany(
+            "DELETE FROM labels WHERE annotator = ?", [(name,) for name in {annotator for _, annotator, *_ in rows}]
+        )
+        await self.connection.executemany(f"INSERT INTO labels VALUES (?{', ?' * 5})", rows)
+        await self.connection.execute("COMMIT")
 
     # -- during the run ------------------------------------------------------------------------------------------------
 

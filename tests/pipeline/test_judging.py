@@ -8,7 +8,7 @@ import pytest
 from conflictscope import pipeline
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Judgement, Mode, Outcome, PairedLooks, Side, Verdict
-from conflictscope.pipeline.judging import judge_errors
+from conflictscope.pipeline.judging import gold_of_table, judge_errors
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import JudgeError, Uncorrected, estimate_judge_error
 from conflictscope.runfolder import RunFolder
@@ -21,7 +21,7 @@ GROUP = Group("alpha", Mode.OPEN_ENDED)
 
 async def errors_of(database: Path, gold: Path | None = None) -> dict[Group, JudgeError | Uncorrected]:
     async with RunReader.open(database) as reader:
-        return await judge_errors(reader, GoldTable(gold) if gold else None)
+        return await judge_errors(reader, await gold_of_table(reader, GoldTable(gold)) if gold else None)
 
 
 async def outcomes_of(folder: RunFolder) -> list[Outcome]:
