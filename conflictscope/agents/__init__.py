@@ -2,7 +2,7 @@
 
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
-from conflictscope.agents.judge import JudgeReply, ModelJudge
+from conflictscope.agents.judge import JudgeReply, ModelJudge, Panel
 from conflictscope.agents.multiple_choice import LetterReader, Question, question_prompt
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import SimulatedUser, Target, steer
@@ -25,6 +25,7 @@ __all__ = [
     "ModelOpeningWriter",
     "OpeningReply",
     "OutlinesReply",
+    "Panel",
     "Problem",
     "Question",
     "ServesReply",
