@@ -249,7 +249,7 @@ def _llmbar_correct(folder: Path) -> Iterator[Row]:
 def _llmbar_replies(folder: Path) -> Iterator[Row]:
     """Raw replies of four judges read anew: at most as many without a reading as the source has.
 
-    Where the readings differ, PaLM2 says "Output (b) is better" and the source puts it down for (a), but for four replies.
+    In 64 of the 74 replies that are read otherwise, PaLM2 begins "Output (b) is better." and the source puts that down for (a).
     """
     unparsed, same, read = 0, 0, 0
     for row in _rows(folder / "raw_replies.csv.gz"):
