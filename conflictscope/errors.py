@@ -45,7 +45,8 @@ class CallFailed(ConflictScopeError):
     `quota` (credit is used up), `setup` (the model has no such setting or mode), `unexpected`. Of a call in a batch: `expired`,
     `canceled` (the batch ended before the model was asked), `batch` (the batch is gone, or cannot be read). Of the reply:
     `refused` (by the model's own refusal or a content filter), `truncated` (by the token limit), `empty`, `unparsed` (no valid
-    typed reply after one re-ask; the message ends with the reply as it came). `agent`: a user's own agent raised.
+    typed reply after one re-ask; the message ends with the reply as it came), `unquoted` (the same, of a judge that quotes
+    what the target did not say). `agent`: a user's own agent raised.
     `episode_timeout`: of the episode.
 
     retry_after_s: how long the service asked us to wait, where it did. sent: False where no connection could be made, so that

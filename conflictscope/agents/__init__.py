@@ -3,7 +3,7 @@
 from conflictscope.agents.action_rating import RatingQuestion, RatingReader, rating_prompt, ratings, read_rating
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
-from conflictscope.agents.judge import JudgeReply, ModelJudge
+from conflictscope.agents.judge import JudgeReply, ModelJudge, Panel
 from conflictscope.agents.multiple_choice import LetterReader, Question, letter_settings, question_prompt, read_letter
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import SimulatedUser, Target, steer
@@ -26,6 +26,7 @@ __all__ = [
     "ModelOpeningWriter",
     "OpeningReply",
     "OutlinesReply",
+    "Panel",
     "Problem",
     "Question",
     "RatingQuestion",

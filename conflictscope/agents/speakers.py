@@ -154,7 +154,7 @@ class LeanSpeaker:
         except Unreadable as error:
             _count(error, problems)
             told = f"no valid {schema.__name__} in two replies: {error}\nThe second reply:\n{verbatim(reply)}"
-            raise CallFailed("unparsed", told) from error
+            raise CallFailed(error.kind, told) from error
 
     async def _request(
         self, utterance: Utterance, messages: list[ModelMessage], parameters: ModelRequestParameters
@@ -199,7 +199,7 @@ class AgentSpeaker:
             return _approved(output, vet)
         except Unreadable as error:
             _count(error, problems)
-            raise CallFailed("unparsed", f"the agent's {schema.__name__} is not what was asked for: {error}") from error
+            raise CallFailed(error.kind, f"the agent's {schema.__name__} is not what was asked for: {error}") from error
 
     async def _run(self, utterance: Utterance, schema: type[T] | None) -> Any:
         *history, last = utterance.messages()

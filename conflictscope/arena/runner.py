@@ -7,7 +7,7 @@ import gc
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -31,8 +31,8 @@ class Cast:
     """Who plays the episodes of a group.
 
     shared_opening: whether the user's first message is written once per scenario and reused for every episode.
-    judge_name: what the outcomes say who judged. lanes: what the three speak through. batched: whether somebody's calls wait
-    for batches, which take their time; no deadline holds for such episodes.
+    judge_name: what the outcomes say who judged. lanes: what all of them speak through. batched: whether somebody's calls wait
+    for batches, which take their time; no deadline holds for such episodes. weights: of the votes of judges, as in `settle`.
     """
 
     user: Participant
@@ -43,6 +43,7 @@ class Cast:
     shared_opening: bool
     lanes: tuple[ModelLane, ...] = ()
     batched: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def closed(self) -> bool:
@@ -173,7 +174,7 @@ class Runner:
         seed = derive(self._seed, spec.key)
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
         started = time.perf_counter()
-        episode = Episode(cast.max_turns)
+        episode = Episode(cast.max_turns, weights=cast.weights)
         deadline = None
         if self._episode_timeout_s is not None and not cast.batched:
             deadline = asyncio.get_running_loop().time() + self._episode_timeout_s

@@ -241,16 +241,34 @@ class Scene(Protocol):
 def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents.Speaker], lanes: Lanes) -> Scene:
     assert config.user is not None, "SweepConfig holds that open_ended has a user"
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
-    (model,) = config.judge.models
-    user = agents.SimulatedUser(speaker(config.user))
-    batch = config.judge.batch
-    speaks = agents.LeanSpeaker(lanes.to(model), config.judge, batch)
-    judge = agents.ModelJudge(speaks, model, config.judge.orders == "both")
+    user, judging = agents.SimulatedUser(speaker(config.user)), config.judge
+    judge = agents.Panel(
+        [
+            agents.ModelJudge(
+                agents.LeanSpeaker(lanes.to(model), judging, judging.batch),
+                model,
+                judging.orders == "both",
+                judging.repeats,
+                judging.quotes,
+            )
+            for model in judging.models
+        ]
+    )
     max_turns = config.user.max_turns
-    others = lanes.to(config.user.lane), lanes.to(model)
+    others = [lanes.to(name) for name in (config.user.lane, *judging.models)]
 
     def scene(target: agents.Target, lane: ModelLane) -> Cast:
-        return Cast(user, target, judge, model, max_turns, shared_opening=True, lanes=(lane, *others), batched=batch)
+        return Cast(
+            user,
+            target,
+            judge,
+            judging.name,
+            max_turns,
+            shared_opening=True,
+            lanes=(lane, *others),
+            batched=judging.batch,
+            weights=judging.weights,
+        )
 
     return scene
 

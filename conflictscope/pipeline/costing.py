@@ -77,7 +77,7 @@ class _DryLane:
         self.input_tokens[call.role.value, kind, turn].append(characters // _CHARACTERS_PER_TOKEN)
         text = "word " * (REPLY_TOKENS[call.role.value, kind] * _CHARACTERS_PER_TOKEN // len("word "))
         if schema:
-            text = json.dumps({"reasoning": text, "resolved": False, "action": "neither", "strength": 4})
+            text = json.dumps({"reasoning": text, "resolved": False, "action": "neither", "strength": 4, "quotes": []})
         return ModelResponse(parts=[TextPart(text)])
 
 
@@ -96,7 +96,7 @@ async def input_tokens(sweep: Sweep) -> InputTokens:
     speaker = agents.LeanSpeaker(lane)
     user, target = agents.SimulatedUser(speaker), agents.Target(speaker, "", None)
     alone = agents.Target(speaker, "", None, remembers=False)
-    judge = agents.ModelJudge(speaker, "judge")
+    judge = agents.ModelJudge(speaker, "judge", quotes=config.judge is not None and config.judge.quotes)
     step = math.ceil(len(sweep.scenarios) / _MOST_RENDERED)
     for scenario in sweep.scenarios[::step]:
         if Mode.MULTIPLE_CHOICE in config.modes:
@@ -173,12 +173,13 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
     ]
     for target in config.targets:
         yield row("target", "conversation", target.lane, replies, target.label)
-    orders = 2 if config.judge.orders == "both" else 1
+    at_once = config.judge.repeats * (2 if config.judge.orders == "both" else 1)
     looks = [
-        _Stretch(share * (conversations * orders), asked["judge", "verdict", turn])
+        _Stretch(share * (conversations * at_once), asked["judge", "verdict", turn])
         for turn, share in enumerate(reached)
     ]
-    yield row("judge", "verdict", config.judge.models[0], looks, batch=config.judge.batch)
+    for model in config.judge.models:
+        yield row("judge", "verdict", model, looks, batch=config.judge.batch)
 
 
 def _of_questions(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:

@@ -19,6 +19,7 @@ from conflictscope.arena import Budget, Plan, Runner, Stop
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor
 from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
+from conflictscope.pipeline.judging import measured_votes
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.preflight import preflight, preflight_questions
 from conflictscope.pipeline.scheduling import build_scheduler
@@ -79,6 +80,7 @@ async def run_sweep(
     Raises InputError where the run cannot start, StoreError where it can no longer be written.
     """
     know_secrets()
+    sweep = await measured_votes(sweep)
     folder = RunFolder.named(sweep.config.name, runs_dir)
     limits = sweep.config.limits
     loaded = load_agents(sweep.config, sweep.base)

@@ -177,8 +177,9 @@ def _check_world(world: PlantedWorld, config: SweepConfig, needed: Iterable[str]
             continue
         if role is None:
             world.check_target(model.removeprefix(PLANTED), needed)
-        elif model != PLANTED + role:
-            raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is '{PLANTED}{role}'")
+        elif model.removeprefix(PLANTED) not in (players := world.judge_names if role == "judge" else (role,)):
+            there = ", ".join(f"'{PLANTED}{name}'" for name in players)
+            raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is {there}")
 
 
 def digest(content: Any) -> str:

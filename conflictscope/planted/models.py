@@ -31,7 +31,7 @@ from conflictscope.outcome import Mode
 from conflictscope.planted import drafts, language
 from conflictscope.planted.invention import invent
 from conflictscope.planted.language import Lexicon
-from conflictscope.planted.world import PlantedChecker, PlantedTarget, PlantedWorld
+from conflictscope.planted.world import PlantedChecker, PlantedJudge, PlantedTarget, PlantedWorld
 from conflictscope.rating import STANDARD_NORMAL
 from conflictscope.scenario import CheckName
 from conflictscope.seeds import derive, normal, uniform
@@ -56,6 +56,8 @@ _REASONS: dict[language.Finding, str] = {
     "refused": "The assistant declines to engage with the request.",
     "undecided": "The assistant has not acted yet; it asks back.",
 }
+_WANTS_QUOTES = "\n- quotes: "  # among the fields that the instructions ask for
+_NEVER_SAID = "These words stand nowhere in the conversation."
 
 
 class Reply(NamedTuple):
@@ -244,6 +246,10 @@ class PlantedTargetModel(PlantedModel):
 class PlantedJudgeModel(PlantedModel):
     """Reads the transcript, with the errors that the world gives it."""
 
+    def __init__(self, world: PlantedWorld, name: str, judge: PlantedJudge) -> None:
+        super().__init__(world, name)
+        self._judge = judge
+
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
         """A typed verdict, as JSON, on the last transcript that it was shown: a complaint may have come after that."""
         parts = _asked(texts, "transcript")
@@ -251,15 +257,21 @@ class PlantedJudgeModel(PlantedModel):
             return json.dumps(_NO_TRANSCRIPT)
         finding, strength = language.read_conduct(parts["transcript"], parts["action_1"], parts["action_2"])
         if finding in ("first", "second"):
-            if draw.happens(self._world.judge.error_rate, "errs"):
+            if draw.happens(self._judge.error_rate, "errs"):
                 finding = "second" if finding == "first" else "first"
-            if draw.happens(self._world.judge.order_bias, "favours the first"):
+            if draw.happens(self._judge.order_bias, "favours the first"):
                 finding = "first"
         label = {"first": "action_1", "second": "action_2", "undecided": "neither"}.get(finding, finding)
-        reasoning = _REASONS[finding]
-        return json.dumps(
-            {"reasoning": reasoning, "resolved": finding != "undecided", "action": label, "strength": strength}
-        )
+        reply = {
+            "reasoning": _REASONS[finding],
+            "resolved": finding != "undecided",
+            "action": label,
+            "strength": strength,
+        }
+        if _WANTS_QUOTES in instructions:
+            said = language.last_words(parts["transcript"])
+            reply["quotes"] = [_NEVER_SAID if draw.happens(self._judge.misquote_rate, "misquotes") else said]
+        return json.dumps(reply)
 
 
 class PlantedGeneratorModel(PlantedModel):
@@ -325,9 +337,11 @@ def planted_model(world: PlantedWorld, name: str, lexicon: Lexicon) -> PlantedMo
         case "user":
             return PlantedUserModel(world, name)
         case "judge":
-            return PlantedJudgeModel(world, name)
+            return PlantedJudgeModel(world, name, world.judge)
         case "generator":
             return PlantedGeneratorModel(world, name)
+    if (judge := world.judges.get(name)) is not None:
+        return PlantedJudgeModel(world, name, judge)
     if (checker := world.checker(name)) is not None:
         return PlantedCheckerModel(world, name, checker, lexicon)
     if (target := world.targets.get(name)) is not None:

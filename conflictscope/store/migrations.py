@@ -138,6 +138,11 @@ MIGRATIONS: dict[str, str] = {
             PRIMARY KEY (model, digest)
         ) WITHOUT ROWID;
     """,
+    "0006_panels": """
+        ALTER TABLE judgements ADD COLUMN repeat INTEGER NOT NULL DEFAULT 1;  -- 1, 2, ...: which of the looks that are alike
+        ALTER TABLE judgements ADD COLUMN quotes TEXT NOT NULL DEFAULT '[]';  -- JSON list: words of the target that decide it
+        ALTER TABLE judgements ADD COLUMN failure TEXT;  -- kind and message, where choice is judge_failed
+    """,
     "0008_labels": """
         CREATE TABLE labels (  -- what people made of episodes
             episode TEXT NOT NULL,  -- the key

@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,14 +38,16 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """What a judge made of the episodes of a group in both orders of the two actions.
+    """What judges made of the episodes of a group in both orders of the two actions.
 
-    judge: as the outcomes name it.
+    judge: as the outcomes name it. voted: whether verdicts rest on the votes of several judges or repeats. looks: by judge, those
+    that it has.
     """
 
     group: Group
     judge: str | None
-    looks: PairedLooks
+    voted: bool
+    looks: Mapping[str, PairedLooks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +141,35 @@ class RunReader:
     async def judged_groups(self) -> list[JudgedGroup]:
         """One for each group and judge, from the first look at each episode that named an action in both orders.
 
-        Only the first: a later one is there because the first disagreed, and the last is what agreed. Episodes that ended
-        unresolved have a part in it, too.
+        Of each judge of a panel, the first: a later one is there because the first settled nothing, and the last is what agreed.
+        Of repeats, the first: two looks at one conversation are not two conversations. Episodes that ended unresolved have a
+        part in it, too.
         """
-        # With min(), SQLite takes the other columns from the row that has it.
-        query = """SELECT g.target, g.mode, g.steering, e.judge,
+        # A judge is asked in the drawn order first, which is that of the episode. With min(), SQLite takes the other columns from
+        # the row that has it.
+        query = """SELECT g.target, g.mode, g.steering, e.judge, max(coalesce(voted, 0)), looked,
                    total(choice = other_choice AND choice = 'a'), total(choice = other_choice AND choice = 'b'),
                    total(choice != other_choice AND choice = first), total(choice != other_choice AND choice != first)
                    FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
-                       SELECT x.episode_seq, min(x.number), x.choice, x.shown_first AS first, y.choice AS other_choice
-                       FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
-                       WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
-                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
-                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge
-                   ORDER BY g.target, g.mode, g.steering, e.judge"""
-        return [
-            JudgedGroup(Group(target, Mode(mode), steering), judge, PairedLooks(*map(int, counts)))
-            for target, mode, steering, judge, *counts in await self._rows(query)
-        ]
+                       SELECT episode_seq AS voted_seq, max(repeat) > 1 OR min(judge) != max(judge) AS voted
+                       FROM judgements GROUP BY 1
+                   ) ON voted_seq = e.seq LEFT JOIN (
+                       SELECT x.episode_seq, x.judge AS looked, min(x.number), x.choice, x.shown_first AS first,
+                              y.choice AS other_choice
+                       FROM judgements x JOIN episodes o ON o.seq = x.episode_seq
+                       JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
+                       WHERE x.repeat = 1 AND y.repeat = 1 AND x.judge = y.judge
+                       AND x.shown_first = o.shown_first AND y.shown_first != o.shown_first AND x.resolved AND y.resolved
+                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq, x.judge
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge, looked
+                   ORDER BY g.target, g.mode, g.steering, e.judge, looked"""
+        judged: dict[tuple[Group, str | None], JudgedGroup] = {}
+        for target, mode, steering, judge, voted, looked, *counts in await self._rows(query):
+            group = Group(target, Mode(mode), steering)
+            before = judged.get((group, judge), JudgedGroup(group, judge, False, {}))
+            looks = {} if looked is None else {looked: PairedLooks(*map(int, counts))}
+            judged[group, judge] = replace(before, voted=before.voted or bool(voted), looks={**before.looks, **looks})
+        return list(judged.values())
 
     async def settled(self, rule: StopRule) -> Mapping[Group, int]:
         """The groups that the sweep stopped playing because their ranking was settled by this rule, and at how many outcomes."""
@@ -172,7 +185,9 @@ class RunReader:
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
         query = """SELECT g.target, g.mode, g.steering, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,
-                   e.failure, (SELECT reasoning FROM judgements WHERE episode_seq = e.seq ORDER BY number DESC LIMIT 1)
+                   e.failure, (
+                       SELECT reasoning FROM (SELECT reasoning, number, choice = e.verdict AS won FROM judgements
+                       WHERE episode_seq = e.seq) ORDER BY won DESC, number DESC LIMIT 1)
                    FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq = ?"""
         target, mode, steering, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
             await self._rows(query, (seq,))
@@ -271,6 +286,12 @@ class RunReader:
             kind = failure.partition(":")[0]
             kinds[kind] = kinds.get(kind, 0) + count
         return kinds
+
+    async def lost_looks(self) -> Mapping[tuple[str, str], int]:
+        """Looks that gave no verdict, by judge and kind of failure, in episodes that came to one without them."""
+        query = """SELECT j.judge, j.failure FROM judgements j JOIN episodes e ON e.seq = j.episode_seq
+                   WHERE j.failure IS NOT NULL AND e.failure IS NULL"""
+        return Counter((judge, failure.partition(":")[0]) for judge, failure in await self._rows(query))
 
     async def _rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return list(await self._connection.execute_fetchall(query, parameters))

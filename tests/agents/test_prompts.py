@@ -20,6 +20,7 @@ def test_every_prompt_is_named_and_versioned() -> None:
         "judge",
         "multiple_choice",
         "preflight",
+        "quotes",
         "steering",
         "user",
         *(f"check_{name}" for name in sorted(CheckName)),

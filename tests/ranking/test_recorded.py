@@ -18,7 +18,8 @@ from tests.shared_data import shared
     [
         ("bt_reference", recorded.bt_reference, 3),
         ("dailydilemmas", recorded.dailydilemmas, 3),
-        ("llmbar_judges", recorded.llmbar_judges, 6),
+        ("llmbar_judges", recorded.llmbar_judges, 9),
+        ("pandalm_judges", recorded.pandalm_judges, 5),
         ("litmus_repeats", recorded.litmus_repeats, 4),
         ("football_results", partial(recorded.football_results, bootstraps=2), 6),
     ],
