@@ -5,7 +5,7 @@ from conflictscope.agents.generator import ElaborateReply, ModelGenerator, Outli
 from conflictscope.agents.judge import JudgeReply, ModelJudge
 from conflictscope.agents.multiple_choice import LetterReader, Question, question_prompt
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
-from conflictscope.agents.participants import SimulatedUser, Target, steer
+from conflictscope.agents.participants import Briefing, SimulatedUser, Target, own_briefing, steer
 from conflictscope.agents.probe import probe_text, probe_verdict
 from conflictscope.agents.prompts import episode_prompts, library_prompts
 from conflictscope.agents.speakers import AgentSpeaker, LeanSpeaker, Speaker, agent_model, speaker
@@ -14,6 +14,7 @@ from conflictscope.agents.value_writer import ValuesReply, propose_values
 
 __all__ = [
     "AgentSpeaker",
+    "Briefing",
     "CheckReply",
     "ElaborateReply",
     "JudgeReply",
@@ -35,6 +36,7 @@ __all__ = [
     "agent_model",
     "episode_prompts",
     "library_prompts",
+    "own_briefing",
     "probe_text",
     "probe_verdict",
     "propose_values",

@@ -20,6 +20,7 @@ def test_every_prompt_is_named_and_versioned() -> None:
         "multiple_choice",
         "preflight",
         "steering",
+        "steering_detailed",
         "user",
         *(f"check_{name}" for name in sorted(CheckName)),
         "elaborate",

@@ -21,6 +21,10 @@ from tests.moody import at_openai, planted, play, served
 CHOICE = 'modes=["multiple_choice"]'
 BOTH = 'modes=["open_ended", "multiple_choice"]'
 STEERED = 'steering=[{name="thrifty", ranking=["thrift", "care"]}]'
+STYLED = (
+    'steering=[{name="at length", style="detailed", ranking=["thrift", "care"]}, '
+    '{name="in short", style="ordering", ranking=["care", "candour", "thrift"]}]'
+)
 REAL = [
     'targets=[{model="openai:gpt-5.1", name="alpha"}]',
     'user.model="anthropic:claude-sonnet-4-5"',
@@ -56,7 +60,9 @@ async def taken(sweep: pipeline.Sweep, runs_dir: Path) -> tuple[dict[str, Usage]
     return used, result.folder
 
 
-@pytest.mark.parametrize("settings", [[CHOICE], [CHOICE, STEERED, "repeats=3"], [BOTH, STEERED, "user.max_turns=1"]])
+@pytest.mark.parametrize(
+    "settings", [[CHOICE], [CHOICE, STEERED, "repeats=3"], [CHOICE, STYLED], [BOTH, STEERED, "user.max_turns=1"]]
+)
 async def test_calls_that_are_exact_are_those_of_the_run(
     make_sweep: MakeSweep, tmp_path: Path, settings: list[str]
 ) -> None:
