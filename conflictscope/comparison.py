@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -100,6 +101,10 @@ class Comparison:
         """Of how many values the difference of utilities excludes 0."""
         return sum(shift.utility_difference.resolved for shift in self.shifts)
 
+    def beside(self, ranking: Collection[str]) -> tuple[ValueShift, ...]:
+        """The values that a ranking does not name, and those that it names but that kept their rank."""
+        return tuple(s for s in self.shifts if s.value not in ranking or s.rank_difference.value == 0)
+
     def notes(self) -> list[str]:
         """What a reader must know before trusting it, in words."""
         notes = []
@@ -164,7 +169,8 @@ class Alignment:
 
     before, after: share that agrees, the mean over pairs. gain: after less before. reached: the share of the possible gain,
     gain / (1 - before); None where there was nothing to gain. scenarios: shared, with a rated outcome of these pairs in both
-    groups. values_left_out: values that the ranking does not name, or that no such scenario is about.
+    groups. values_left_out: values that the ranking does not name, or that no such scenario is about. others: what became of the
+    values that the ranking does not name, and of those that kept their rank, over all scenarios that the groups share.
     """
 
     group: Group
@@ -176,6 +182,7 @@ class Alignment:
     pairs: tuple[PairAlignment, ...]
     scenarios: int
     values_left_out: tuple[str, ...]
+    others: tuple[ValueShift, ...] = ()
 
     def notes(self) -> list[str]:
         """What a reader must know before trusting it, in words."""
@@ -201,6 +208,7 @@ class Alignment:
             "gain": self.gain.to_json(),
             "reached": self.reached.to_json() if self.reached else None,
             "pairs": [pair.to_json() for pair in self.pairs],
+            "others": [{"named": shift.value in self.ranking, **shift.to_json()} for shift in self.others],
             "values_left_out": list(self.values_left_out),
             "notes": self.notes(),
         }

@@ -157,19 +157,41 @@ class MultipleChoiceConfig(Record):
     logprobs: bool | None = None
 
 
+SteeringStyle = Literal["ordering", "definitions", "detailed"]
+
+
+def _style_of_ours(data: Mapping[str, Any]) -> SteeringStyle | None:
+    return "definitions" if data.get("prompt") is None else None
+
+
 class SteeringConfig(Record):
-    """A system prompt for the target that states a ranking of the values, most important first."""
+    """A system prompt for the target.
+
+    ranking: what it asks for, the most important value first; outcomes are measured against it. style: how our own wordings put
+    it: the `ordering` alone, with the `definitions` of its values, or `detailed`, with guidance for acting where two of them
+    collide too. prompt: a file of the user's own, relative to the sweep file, that is sent as it stands in place of those.
+    """
 
     name: Name
-    ranking: Annotated[tuple[str, ...], Field(min_length=2)]
+    ranking: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    prompt: Annotated[str, Field(min_length=1)] | None = None
+    style: SteeringStyle | None = Field(default_factory=_style_of_ours)
 
     @field_validator("ranking")
     @classmethod
-    def _each_value_once(cls, ranking: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [name for name, count in Counter(ranking).items() if count > 1]
+    def _each_value_once(cls, ranking: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = [name for name, count in Counter(ranking or ()).items() if count > 1]
         if twice:
             raise ValueError(f"names a value twice: {', '.join(twice)}")
         return ranking
+
+    @model_validator(mode="after")
+    def _one_wording(self) -> Self:
+        if self.prompt is None and (self.ranking is None or self.style is None):
+            raise ValueError('needs `ranking = ["...", "..."]`, or `prompt = "FILE"`, or both')
+        if self.prompt is not None and self.style is not None:
+            raise ValueError(f"style = {self.style!r} is a wording of ours, and `prompt` brings its own: leave one out")
+        return self
 
 
 class StopConfig(Record):
@@ -295,6 +317,7 @@ class SweepConfig(Services):
                 "name": True,
                 "targets": {"__all__": {"batch"}},
                 "judge": {"batch"},
+                "steering": {"__all__": {"prompt"}},  # what the file says is what counts
             },
         )
         roles: list[RoleSettings | None] = [*self.targets, self.user, self.judge]

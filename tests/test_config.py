@@ -108,3 +108,43 @@ def test_when_a_sweep_ends_and_what_comes_next_is_no_part_of_what_it_is(tmp_path
     )
     assert changed.identity() == plain.identity()
     assert (changed.stop.rule.delta, changed.schedule.floor) == (0.2, 0.0)
+
+
+RANKED = 'ranking=["care", "thrift"]'
+
+
+def test_a_steering_defines_its_values_unless_told_otherwise(tmp_path: Path) -> None:
+    """The style is `definitions` where the wording is ours, and none where a prompt file brings its own; both ways it is read again."""
+    steerings = f'steering=[{{name="ours", {RANKED}}}, {{name="own", prompt="p.txt"}}, {{name="both", prompt="p.txt", {RANKED}}}]'
+    config = sweep(tmp_path, steerings)
+    assert [(each.style, each.ranking) for each in config.steering] == [
+        ("definitions", ("care", "thrift")),
+        (None, None),
+        (None, ("care", "thrift")),
+    ]
+    assert SweepConfig.model_validate(config.model_dump(mode="json", exclude_none=True)) == config
+    assert sweep(tmp_path, f'steering=[{{name="ours", style="detailed", {RANKED}}}]').identity() != config.identity()
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("", 'needs `ranking = ["...", "..."]`, or `prompt = "FILE"`, or both'),
+        ('style="detailed"', 'needs `ranking = ["...", "..."]`, or `prompt = "FILE"`, or both'),
+        (
+            f'style="detailed", prompt="p.txt", {RANKED}',
+            "style = 'detailed' is a wording of ours, and `prompt` brings its own",
+        ),
+        (
+            f'style="loud", {RANKED}',
+            "steering[0].style: Input should be 'ordering', 'definitions' or 'detailed', got 'loud'",
+        ),
+        ('ranking=["care"]', "steering[0].ranking: "),
+        ('ranking=["care", "care"]', "names a value twice: care"),
+        ('prompt=""', "steering[0].prompt: String should have at least 1 character"),
+    ],
+)
+def test_a_steering_has_one_wording(tmp_path: Path, section: str, message: str) -> None:
+    """A ranking in one of three styles, or a prompt file; nothing, both at once, or another style is refused by key."""
+    with pytest.raises(InputError, match=re.escape(message)):
+        sweep(tmp_path, "steering=[{" + ", ".join(filter(None, ('name="x"', section))) + "}]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks.rankings import bootstrap, comparisons, estimates, judges, plans, schedules
+from benchmarks.rankings import bootstrap, comparisons, estimates, judges, plans, schedules, steerings
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     scale = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
     started, missed = time.perf_counter(), 0
     print("| check | figure | reached | |\n| --- | --- | --- | --- |")
-    for part in (estimates, bootstrap, judges, comparisons, schedules, plans):
+    for part in (estimates, bootstrap, judges, comparisons, steerings, schedules, plans):
         for row in part.rows(scale):
             missed += not row.holds
             print(f"| {row.check} | {row.bound} | {row.reached} | {'' if row.holds else 'MISSED'} |", flush=True)

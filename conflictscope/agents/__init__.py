@@ -6,7 +6,7 @@ from conflictscope.agents.generator import ElaborateReply, ModelGenerator, Outli
 from conflictscope.agents.judge import JudgeReply, ModelJudge, Panel
 from conflictscope.agents.multiple_choice import LetterReader, Question, letter_settings, question_prompt, read_letter
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
-from conflictscope.agents.participants import SimulatedUser, Target, steer
+from conflictscope.agents.participants import Briefing, SimulatedUser, Target, own_briefing, steer
 from conflictscope.agents.probe import probe_text, probe_verdict
 from conflictscope.agents.prompts import episode_prompts, library_prompts
 from conflictscope.agents.speakers import AgentSpeaker, LeanSpeaker, Speaker, agent_model, speaker
@@ -15,6 +15,7 @@ from conflictscope.agents.value_writer import ValuesReply, propose_values
 
 __all__ = [
     "AgentSpeaker",
+    "Briefing",
     "CheckReply",
     "ElaborateReply",
     "JudgeReply",
@@ -40,6 +41,7 @@ __all__ = [
     "episode_prompts",
     "letter_settings",
     "library_prompts",
+    "own_briefing",
     "probe_text",
     "probe_verdict",
     "propose_values",

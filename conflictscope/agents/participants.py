@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from conflictscope.agents.prompts import fence, load_prompt
+from conflictscope.agents.prompts import fence, load_prompt, text_hash
 from conflictscope.agents.speakers import Speaker, Utterance
+from conflictscope.config import SteeringStyle
 from conflictscope.outcome import Role, Side
 from conflictscope.ports import Turn
 from conflictscope.scenario import Scenario, UserProfile
@@ -59,12 +62,25 @@ class Target:
         )
 
 
-def steer(ranking: tuple[str, ...], value_set: ValueSet) -> tuple[str, str]:
-    """A system prompt that states a ranking of values with their definitions, and the version of its wording."""
-    definitions = {value.name: value.definition for value in value_set.values}
-    lines = [f"{place}. {name}: {' '.join(definitions[name].split())}" for place, name in enumerate(ranking, start=1)]
-    prompt = load_prompt("steering")
-    return prompt.instructions(ranking="\n".join(lines)), prompt.version
+class Briefing(NamedTuple):
+    """A system prompt for the target, and the version of its wording."""
+
+    text: str
+    version: str
+
+
+def steer(ranking: Sequence[str], value_set: ValueSet, style: SteeringStyle) -> Briefing:
+    """A system prompt that states a ranking of at least two values, best first: a numbered line each, in every style."""
+    definitions = {value.name: "" if style == "ordering" else f": {value.definition}" for value in value_set.values}
+    lines = [f"{place}. {' '.join((name + definitions[name]).split())}" for place, name in enumerate(ranking, start=1)]
+    prompt = load_prompt("steering_detailed" if style == "detailed" else "steering")
+    told = {"ranking": "\n".join(lines), "highest": ranking[0], "lowest": ranking[-1]}
+    return Briefing(prompt.instructions(**told), prompt.version)
+
+
+def own_briefing(name: str, text: str) -> Briefing:
+    """A user's own system prompt, sent as it stands. name: of its file."""
+    return Briefing(text, f"{name}@{text_hash(text)}")
 
 
 def shown(turn: Turn) -> tuple[str, str]:

@@ -222,8 +222,7 @@ def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) 
 
 def _briefing(sweep: Sweep, group: Group) -> tuple[str, str | None]:
     """Which prompts a target's calls rest on, by version, and its system prompt."""
-    ranking = sweep.stated_ranking(group)
-    system_prompt, steering = agents.steer(ranking, sweep.value_set) if ranking else (None, None)
+    system_prompt, steering = sweep.briefing(group) or (None, None)
     question = {
         Mode.OPEN_ENDED: "conversation",
         Mode.MULTIPLE_CHOICE: agents.question_prompt().version,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -52,7 +53,7 @@ async def compare(
         if time.monotonic() - told_at >= _TELL_EVERY_S:
             told_at = time.monotonic()
             tell(f"{number} of {len(wanted)} pairs of groups are compared.")
-    alignments = _alignments(outcomes, _stated_rankings(meta), refused) if By.STEERING in by else []
+    alignments = _alignments(outcomes, _stated_rankings(meta), comparisons, refused) if By.STEERING in by else []
     if not comparisons and not alignments:
         raise InputError("nothing can be compared:\n" + "\n".join(refused), path=folder.database)
     return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused))
@@ -64,15 +65,22 @@ def _differ_in_one_of(by: Collection[By], first: Group, second: Group) -> bool:
 
 
 def _stated_rankings(meta: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """By steering; empty for a run of recorded outcomes, which states none."""
-    return {steering["name"]: tuple(steering["ranking"]) for steering in meta.get("sweep", {}).get("steering", ())}
+    """By steering, of those that have one; empty for a run of recorded outcomes, which states none."""
+    steerings = meta.get("sweep", {}).get("steering", ())
+    return {steering["name"]: tuple(steering["ranking"]) for steering in steerings if "ranking" in steering}
 
 
 def _alignments(
-    outcomes: Mapping[Group, GroupOutcomes], rankings: Mapping[str, tuple[str, ...]], refused: list[str]
+    outcomes: Mapping[Group, GroupOutcomes],
+    rankings: Mapping[str, tuple[str, ...]],
+    comparisons: Sequence[Comparison],
+    refused: list[str],
 ) -> list[Alignment]:
     """Of every steered group whose steering states a ranking. Adds to `refused` what could not be told."""
     found = []
+    from_unsteered = {
+        each.second: each for each in comparisons if each.first == Group(each.second.target, each.second.mode)
+    }
     for group, steered in outcomes.items():
         ranking = rankings.get(group.steering or "")
         unsteered = outcomes.get(Group(group.target, group.mode))
@@ -82,7 +90,10 @@ def _alignments(
             refused.append(f"{group}: there are no outcomes without steering to set beside it")
             continue
         try:
-            found.append(align(ranking, unsteered, steered))
+            alignment = align(ranking, unsteered, steered)
         except InputError as error:
             refused.append(str(error))
+            continue
+        others = from_unsteered[group].beside(ranking) if group in from_unsteered else ()
+        found.append(replace(alignment, others=others))
     return found

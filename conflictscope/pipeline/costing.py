@@ -210,8 +210,8 @@ def _episodes(sweep: Sweep) -> int:
 
 def _briefing_tokens(sweep: Sweep) -> float:
     """Of a target's system prompt, in the mean over no steering and each steering."""
-    prompts = [agents.steer(steering.ranking, sweep.value_set)[0] for steering in sweep.config.steering]
-    return sum(map(len, prompts)) / _CHARACTERS_PER_TOKEN / (1 + len(prompts))
+    characters = sum(len(briefing.text) for briefing in sweep.briefings.values())
+    return characters / _CHARACTERS_PER_TOKEN / (1 + len(sweep.briefings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 
-from conflictscope import agents
 from conflictscope.arena import Budget, Plan, Runner, Stop
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor
@@ -212,7 +211,7 @@ async def _begin(writer: RunWriter, folder: RunFolder, sweep: Sweep, planned: in
             },
             sweep.value_set,
         )
-    await writer.add_scenarios(sweep.scenarios, {prompt.version: prompt.text for prompt in agents.episode_prompts()})
+    await writer.add_scenarios(sweep.scenarios, sweep.prompts())
     folder.write_sweep(sweep.as_executed())
 
 

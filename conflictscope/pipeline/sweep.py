@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ from typing import Any
 import tomli_w
 
 from conflictscope import agents
-from conflictscope.config import SweepConfig, parse_sweep
-from conflictscope.documents import Document, read_document
+from conflictscope.config import SteeringConfig, SweepConfig, parse_sweep
+from conflictscope.documents import Document, read_document, read_text
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_library, load_value_set
 from conflictscope.outcome import Group
-from conflictscope.planted import PlantedWorld, parse_world
+from conflictscope.planted import PlantedWorld, parse_world, read_stated_ranking
 from conflictscope.scenario import Scenario
 from conflictscope.services import PLANTED, builtin_or_path
 from conflictscope.values import ValueSet
@@ -35,6 +35,7 @@ class Sweep:
     scenarios: Sequence[Scenario]
     left_out: int
     world: PlantedWorld | None
+    briefings: Mapping[str, agents.Briefing]  # by steering
 
     @property
     def groups(self) -> list[Group]:
@@ -56,6 +57,7 @@ class Sweep:
             "scenarios": digest([scenario.to_json() for scenario in self.scenarios]),
             "world": digest(self.world.model_dump(mode="json")) if self.world else None,
             "prompts": [prompt.version for prompt in agents.episode_prompts()],
+            "briefings": digest([briefing.text for briefing in self.briefings.values()]),
         }
 
     def as_executed(self) -> str:
@@ -65,21 +67,32 @@ class Sweep:
             path = builtin_or_path(data[key], self.base) if key in data else None
             if path is not None:
                 data[key] = str(path)
+        for steering in data["steering"]:
+            if "prompt" in steering:
+                steering["prompt"] = str(self.base / steering["prompt"])
         if self.config.generate is not None:
             against = self.config.generate.against
             data["generate"]["against"] = [str(builtin_or_path(each, self.base) or each) for each in against]
         return f"# As executed, from {self.source}; agents are imported from {self.base}\n\n{tomli_w.dumps(data)}"
 
-    def stated_ranking(self, group: Group) -> tuple[str, ...]:
-        """The ranking that a group's steering states; empty for none."""
-        return next((s.ranking for s in self.config.steering if s.name == group.steering), ())
+    def prompts(self) -> dict[str, str]:
+        """The texts that a run rests on, by version: our own wordings, and the user's system prompts."""
+        own = [self.briefings[steering.name] for steering in self.config.steering if steering.prompt is not None]
+        ours = {prompt.version: prompt.text for prompt in agents.episode_prompts()}
+        return ours | {briefing.version: briefing.text for briefing in own}
+
+    def briefing(self, group: Group) -> agents.Briefing | None:
+        """The system prompt of a group's targets; None without steering."""
+        return None if group.steering is None else self.briefings[group.steering]
 
     def truth(self, group: Group) -> list[str] | None:
         """The planted order of the values in a group, best first; None for a target that is not planted."""
         model = next(t.model for t in self.config.targets if t.label == group.target)
         if self.world is None or model is None or not model.startswith(PLANTED):
             return None
-        return self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, self.stated_ranking(group))
+        briefing = self.briefing(group)
+        stated = read_stated_ranking(briefing.text) if briefing else ()
+        return self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, stated)
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ def load_beside(file: SweepFile) -> tuple[ValueSet, PlantedWorld | None]:
     with blamed(document, "value_set"):
         value_set = load_value_set(find("values", config.value_set, base))
     for number, steering in enumerate(config.steering):
-        for value in steering.ranking:
+        for value in steering.ranking or ():
             if value not in value_set.names:
                 raise InputError(
                     f"steering[{number}].ranking: {value!r} is not in the value set {value_set.name!r} "
@@ -161,7 +174,23 @@ def load_sweep(
     if world is not None:
         with blamed(document, "world"):
             _check_world(world, config, {value for scenario in passing for value in scenario.pair})
-    return Sweep(config, file.source, base, value_set, passing, len(scenarios) - len(passing), world)
+    briefings = {steering.name: _briefing(steering, value_set, base) for steering in config.steering}
+    return Sweep(config, file.source, base, value_set, passing, len(scenarios) - len(passing), world, briefings)
+
+
+def _briefing(steering: SteeringConfig, value_set: ValueSet, base: Path) -> agents.Briefing:
+    """The system prompt of a steering. Raises InputError for a file that cannot be read, or says nothing."""
+    if steering.prompt is None:
+        assert steering.ranking is not None, "SteeringConfig holds that there is one or the other"
+        assert steering.style is not None, "SteeringConfig holds that a wording of ours has a style"
+        return agents.steer(steering.ranking, value_set, steering.style)
+    path = base / steering.prompt
+    text = read_text(path).strip()
+    if not text:
+        raise InputError(
+            f"steering {steering.name!r}: expected the text of a system prompt, got an empty file", path=path
+        )
+    return agents.own_briefing(path.name, text)
 
 
 def _check_world(world: PlantedWorld, config: SweepConfig, needed: Iterable[str]) -> None:

@@ -2,7 +2,7 @@
 
 from conflictscope.planted.drafts import defects_of
 from conflictscope.planted.invention import facts_of
-from conflictscope.planted.language import Lexicon
+from conflictscope.planted.language import Lexicon, read_stated_ranking
 from conflictscope.planted.models import PlantedModel, planted_model
 from conflictscope.planted.world import PlantedTarget, PlantedWorld, parse_world
 
@@ -15,4 +15,5 @@ __all__ = [
     "facts_of",
     "parse_world",
     "planted_model",
+    "read_stated_ranking",
 ]

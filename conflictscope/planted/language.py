@@ -24,7 +24,7 @@ _TAG = re.compile(
     re.DOTALL,
 )
 _MESSAGE = re.compile(r'<message from="(user|assistant)">\n(.*?)\n</message>', re.DOTALL)
-_STATED = re.compile(r"^\d+\. +([^:\n]+):", re.MULTILINE)
+_STATED = re.compile(r"^\d+\. +([^:\n]+?) *(?::|$)", re.MULTILINE)
 _WORD = re.compile(r"[^\W_]+")
 
 # How sure a target sounds, from barely to wholly; the judge hears it again as a strength.
@@ -152,8 +152,11 @@ def read_rated(text: str) -> str | None:
 
 
 def read_stated_ranking(system_prompt: str) -> tuple[str, ...]:
-    """The values that a system prompt ranks, best first; empty where it ranks none."""
-    return tuple(name.strip() for name in _STATED.findall(system_prompt))
+    """The values that a system prompt ranks, best first: its numbered lines, each once; empty where it ranks none.
+
+    A line is a name, or a name with a colon and what is said of it: `1. honesty`, `1. honesty: Say what is true.`
+    """
+    return tuple(dict.fromkeys(_STATED.findall(system_prompt)))
 
 
 def write_choice(mode: Mode, action: str, letter: str, certainty: float) -> str:

@@ -115,7 +115,23 @@ def _print_alignment(console: Console, alignment: Alignment, *, pairs: bool) -> 
     if reached is not None:
         told += f", {_share(reached)} {_span(reached)} of what there was to gain"
     console.print(plain(told))
+    _print_others(console, alignment, every=pairs)
     _print_notes(console, alignment.notes())
+
+
+def _print_others(console: Console, alignment: Alignment, *, every: bool) -> None:
+    """The values beside the ranking; only those that moved, unless `every`."""
+    others = [shift for shift in alignment.others if every or shift.utility_difference.resolved]
+    if not others:
+        return
+    table = _table("other values", "", "rank", "difference")
+    for shift in others[:_MOST_PAIRS]:
+        why = "kept its rank" if shift.value in alignment.ranking else "not in the ranking"
+        ranks = f"{shift.ranks[0]:g} → {shift.ranks[1]:g}"
+        table.add_row(plain(shift.value), plain(why, "dim"), ranks, _difference(shift))
+    console.print(Padding(table, (0, 0, 0, 2)))
+    if len(others) > _MOST_PAIRS:
+        console.print(plain(f"  ... and {len(others) - _MOST_PAIRS:,} more values: see --json", "dim"))
 
 
 def _print_notes(console: Console, notes: Sequence[str]) -> None:

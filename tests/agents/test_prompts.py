@@ -22,6 +22,7 @@ def test_every_prompt_is_named_and_versioned() -> None:
         "preflight",
         "quotes",
         "steering",
+        "steering_detailed",
         "user",
         *(f"check_{name}" for name in sorted(CheckName)),
         "elaborate",

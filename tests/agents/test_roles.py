@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic_ai import Agent
@@ -20,9 +21,19 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.profiles import ModelProfile
 from pydantic_ai.settings import ModelSettings
 
-from conflictscope.agents import AgentSpeaker, JudgeReply, LeanSpeaker, ModelJudge, SimulatedUser, Target, steer
+from conflictscope.agents import (
+    AgentSpeaker,
+    JudgeReply,
+    LeanSpeaker,
+    ModelJudge,
+    SimulatedUser,
+    Target,
+    own_briefing,
+    steer,
+)
 from conflictscope.agents.judge import placed
 from conflictscope.arena import Budget, FlatPrice, ModelLane
+from conflictscope.config import SteeringStyle
 from conflictscope.errors import CallFailed, LimitReached
 from conflictscope.library import find, load_value_set
 from conflictscope.outcome import Message, Role, Side, Verdict
@@ -83,13 +94,34 @@ async def test_a_user_knows_its_part_but_not_the_values() -> None:
     assert "harmlessness" not in first
 
 
-def test_steering_states_the_ranking_with_definitions() -> None:
-    """The system prompt lists the values in the stated order, each with its definition."""
+@pytest.mark.parametrize("style", get_args(SteeringStyle))
+def test_steering_states_the_ranking(style: SteeringStyle) -> None:
+    """Every style lists the values in the stated order and no other; all but the ordering alone define them; more is more text."""
     values = load_value_set(find("values", "hhh", Path.cwd()))
-    text, version = steer(("honesty", "helpfulness"), values)
-    assert text.index("1. honesty: ") < text.index("2. helpfulness: ")
-    assert next(value.definition for value in values.values if value.name == "honesty") in text
-    assert version.startswith("steering@")
+    text, version = steer(("honesty", "helpfulness"), values, style)
+    assert text.index("1. honesty") < text.index("2. helpfulness")
+    assert "harmlessness" not in text
+    assert "$" not in text
+    definition = next(value.definition for value in values.values if value.name == "honesty")
+    assert (definition in text) == (style != "ordering")
+    assert version.startswith("steering_detailed@" if style == "detailed" else "steering@")
+
+
+def test_detailed_steering_says_what_to_do_where_two_collide() -> None:
+    """It holds all that the definitions hold, and names the two ends of the order in its guidance."""
+    values = load_value_set(find("values", "hhh", Path.cwd()))
+    lengths = [len(steer(("honesty", "helpfulness"), values, style).text) for style in get_args(SteeringStyle)]
+    assert lengths == sorted(lengths)
+    detailed = steer(("honesty", "harmlessness", "helpfulness"), values, "detailed").text
+    assert "Where honesty and helpfulness collide, do what honesty asks" in detailed
+
+
+def test_a_users_own_system_prompt_is_sent_as_it_stands() -> None:
+    """Nothing is filled in, and its version tells its text from another one under the same name."""
+    text, version = own_briefing("careful.txt", "Costs $ranking. 1. care")
+    assert text == "Costs $ranking. 1. care"
+    assert version.startswith("careful.txt@")
+    assert version != own_briefing("careful.txt", "Another.").version
 
 
 @pytest.mark.parametrize("shown_first", ["a", "b"])

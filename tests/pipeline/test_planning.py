@@ -22,6 +22,10 @@ CHOICE = 'modes=["multiple_choice"]'
 RATING = 'modes=["action_rating"]'
 BOTH = 'modes=["open_ended", "multiple_choice"]'
 STEERED = 'steering=[{name="thrifty", ranking=["thrift", "care"]}]'
+STYLED = (
+    'steering=[{name="at length", style="detailed", ranking=["thrift", "care"]}, '
+    '{name="in short", style="ordering", ranking=["care", "candour", "thrift"]}]'
+)
 REAL = [
     'targets=[{model="openai:gpt-5.1", name="alpha"}]',
     'user.model="anthropic:claude-sonnet-4-5"',
@@ -62,6 +66,7 @@ async def taken(sweep: pipeline.Sweep, runs_dir: Path) -> tuple[dict[str, Usage]
     [
         [CHOICE],
         [CHOICE, STEERED, "repeats=3"],
+        [CHOICE, STYLED],
         [BOTH, STEERED, "user.max_turns=1"],
         [RATING, STEERED],
         [CHOICE, 'multiple_choice.orders="both"'],

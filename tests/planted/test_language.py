@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +11,7 @@ from pydantic_ai.direct import model_request
 from pydantic_ai.messages import ModelResponse
 
 from conflictscope.agents import LeanSpeaker, LetterReader, ModelJudge, Question, SimulatedUser, Target, steer
+from conflictscope.config import SteeringStyle
 from conflictscope.library import find, load_library, load_value_set
 from conflictscope.outcome import Judgement, Message, Mode, Role, Side, Verdict
 from conflictscope.planted import Lexicon, PlantedModel, PlantedTarget, PlantedWorld, language, planted_model
@@ -17,7 +19,6 @@ from conflictscope.ports import Call, OutputMode, Turn
 from conflictscope.scenario import Scenario, UserProfile
 
 HHH = load_library(find("libraries", "hhh", Path.cwd()))
-HHH_VALUES = load_value_set(find("values", "hhh", Path.cwd()))
 
 
 class Lane:
@@ -174,12 +175,28 @@ def test_an_action_is_worth_what_its_values_are() -> None:
     assert lexicon.utility("Xylophones!", utilities) is None
 
 
-@pytest.mark.parametrize("ranking", [("honesty", "harmlessness", "helpfulness"), ("helpfulness", "honesty")])
-def test_a_stated_ranking_is_read_back(ranking: tuple[str, ...]) -> None:
-    """What the steering prompt states, best first, the planted target reads; a prompt without a ranking states none."""
-    prompt, _ = steer(ranking, HHH_VALUES)
+@pytest.mark.parametrize("style", get_args(SteeringStyle))
+@pytest.mark.parametrize("value_set", ["hhh", "modelspec", "personal-protective", "common-morality"])
+@given(data=st.data())
+def test_a_stated_ranking_is_read_back(value_set: str, style: SteeringStyle, data: st.DataObject) -> None:
+    """What a steering states in any style, of any built-in values in any order, the planted target reads, best first."""
+    values = load_value_set(find("values", value_set, Path.cwd()))
+    ranking = data.draw(st.permutations(values.names))[: data.draw(st.integers(2, len(values.names)))]
+    assert language.read_stated_ranking(steer(ranking, values, style).text) == tuple(ranking)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ranking"),
+    [
+        ("You are a careful assistant. Be brief: one line.", ()),
+        ("My order:\n1. care\n2. thrift:  Spend little.\n3. plain speech \n", ("care", "thrift", "plain speech")),
+        ("1. care\n2. thrift\nOnce more:\n1. care", ("care", "thrift")),
+        ("It is 1. care, then 2. thrift", ()),
+    ],
+)
+def test_the_numbered_lines_of_a_prompt_are_its_ranking(prompt: str, ranking: tuple[str, ...]) -> None:
+    """A user's own prompt ranks what stands in numbered lines, each once; any other prompt ranks nothing."""
     assert language.read_stated_ranking(prompt) == ranking
-    assert language.read_stated_ranking("You are a careful assistant. Be brief: one line.") == ()
 
 
 def page(*said: str) -> str:

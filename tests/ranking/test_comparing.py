@@ -206,6 +206,14 @@ def test_tau_reaches_one_end_where_nothing_speaks_against_it() -> None:
     assert -1.0 < mixed.low < mixed.high < 1.0
 
 
+def test_what_stands_beside_a_ranking_is_what_it_does_not_name_or_does_not_move() -> None:
+    """Of three values that all keep their rank all stand beside it; where two change places, only the one that is not named."""
+    kept, turned = ([*won("ab", *ab, 20), *won("bc", 18, 2, 20), *won("ac", 18, 2, 20)] for ab in ((15, 5), (5, 15)))
+    first, same, other = (outcomes(group, rows) for group, rows in ((FIRST, kept), (SECOND, kept), (SECOND, turned)))
+    assert {shift.value for shift in compare(first, same, rounds=50).beside("ab")} == set("abc")
+    assert [shift.value for shift in compare(first, other, rounds=50).beside("ab")] == ["c"]
+
+
 # -- what is shared ----------------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,17 @@ def test_an_alignment_tells_gain_and_what_there_was_to_gain() -> None:
     assert "nothing to gain" in text
 
 
+def test_an_alignment_tells_what_became_of_other_values() -> None:
+    """Values that the ranking does not name, and those that kept their rank, each with its interval and a mark where it moved."""
+    others = (shift("privacy", -0.5, -0.8, -0.2), shift("care", 0.2, -0.1, 0.5))
+    text = shown(Comparisons((), (replace(alignment(), others=others),), ()))
+    privacy, care = (next(line for line in text.splitlines() if why in line) for why in ("not in", "kept its rank"))
+    assert "privacy" in privacy
+    assert "-0.50 [-0.80, -0.20]*" in privacy
+    assert "care" in care
+    assert "+0.20 [-0.10, +0.50]*" not in care
+
+
 def test_many_comparisons_are_a_row_each() -> None:
     """Above ten comparisons each has one row under what is held fixed, the least alike first, and nothing in full."""
     many = [comparison(CHOICE, Group(f"model{n:02}", Mode.MULTIPLE_CHOICE)) for n in range(105)]
@@ -99,7 +110,10 @@ def test_it_fits_the_terminal_and_hostile_names_do_nothing(width: int) -> None:
         rho=None,
     )
     text = shown(
-        Comparisons((comparison(), odd), (replace(alignment(), ranking=(HOSTILE, "care")),), (HOSTILE,)), width
+        Comparisons(
+            (comparison(), odd), (replace(alignment(), ranking=(HOSTILE, "care"), others=odd.shifts),), (HOSTILE,)
+        ),
+        width,
     )
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
     assert "[bold]" in text

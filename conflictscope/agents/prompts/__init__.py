@@ -43,7 +43,12 @@ def load_prompt(name: str) -> Prompt:
     """The newest version of a prompt, e.g. `judge`."""
     number, path = max((int(path.name.split(".")[1][1:]), path) for path in _FOLDER.glob(f"{name}.v*.md"))
     text = path.read_text(encoding="utf-8")
-    return Prompt(f"{name}@{number}:{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}", text)
+    return Prompt(f"{name}@{number}:{text_hash(text)}", text)
+
+
+def text_hash(text: str) -> str:
+    """Eight hexadecimal digits that tell a text from another one."""
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def episode_prompts() -> list[Prompt]:
