@@ -15,6 +15,9 @@ from conflictscope.services import PLANTED, RoleSettings, RunName, Services, mod
 from conflictscope.spec import LibraryPlan
 from conflictscope.values import Name
 
+Orders = Literal["random", "both"]
+"""In which order a judge is shown the two actions: one that is drawn, or one after the other both."""
+
 
 class SpeakerConfig(RoleSettings):
     """Who speaks: a model by its pydantic-ai name, or a user's own `pydantic_ai.Agent` as `module:attribute`.
@@ -95,7 +98,7 @@ class JudgeConfig(RoleSettings):
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
-    orders: Literal["random", "both"] = "random"
+    orders: Orders = "random"
     batch: bool = False
 
     @field_validator("models")
@@ -104,6 +107,12 @@ class JudgeConfig(RoleSettings):
         if len(models) > 1:
             raise ValueError(f"panels of judges are not there yet: name one model, got {len(models)}")
         return tuple(model_name(model) for model in models)
+
+
+class RejudgeConfig(Services):
+    """How stored conversations are judged anew: the settings of a judge, limits and services, as a sweep file has them."""
+
+    judge: JudgeConfig
 
 
 class SteeringConfig(Record):

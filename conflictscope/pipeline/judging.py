@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Outcome, PairedLooks, Verdict
 from conflictscope.ranking import JudgeError, Uncorrected, estimate_judge_error, judge_error_from_gold
+from conflictscope.runfolder import RunFolder
 from conflictscope.store import JudgedGroup, RunReader
 from conflictscope.tables import GoldLabel, GoldTable
 
 _DECISIVE = (Verdict.A, Verdict.B)
+
+
+@asynccontextmanager
+async def seen_by(folder: RunFolder, judge: str | None) -> AsyncIterator[RunReader]:
+    """A run with the verdicts of a judge who judged its conversations anew; with its own where the judge is its own, or None.
+
+    Raises InputError where no verdicts are kept under that name.
+    """
+    anew = None
+    if judge is not None:
+        async with RunReader.open(folder.database) as reader:
+            own, known = await reader.own_judges(), await reader.verdicts()
+        if judge not in own and judge not in known:
+            there = ", ".join([*own, *known]) or "nobody"
+            raise InputError(f"--judge {judge}: has not judged here; who has: {there}", path=folder.path)
+        anew = judge if judge in known else None
+    async with RunReader.open(folder.database, anew) as reader:
+        yield reader
 
 
 async def judge_errors(reader: RunReader, gold: GoldTable | None = None) -> dict[Group, JudgeError | Uncorrected]:
