@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from conflictscope.documents import Document, Record, parse, read_document, read_lines
 from conflictscope.errors import InputError
@@ -41,6 +41,17 @@ _SPEAKERS = {
 }
 
 
+def _sendable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half of a surrogate pair, which is no text") from None
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_sendable)]
+
+
 class _Sent(BaseModel):
     """A part of a conversation as OpenAI's chat completions have it; texts stay as they are, and what is not read is left."""
 
@@ -48,17 +59,17 @@ class _Sent(BaseModel):
 
 
 class _Function(_Sent):
-    name: str
-    arguments: str | dict[str, Any]
+    name: _Text
+    arguments: _Text | dict[str, Any]
 
 
 class _Call(_Sent):
-    id: str
+    id: _Text
     function: _Function
 
     def read(self) -> ToolUse:
         arguments = self.function.arguments
-        told = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        told = arguments if isinstance(arguments, str) else json.dumps(arguments)
         return ToolUse(self.id, redact(self.function.name), redact(told))
 
 
@@ -66,10 +77,10 @@ class _Said(_Sent):
     """One message. name, tool_call_id: of a tool's, which tool it was and which call it answers."""
 
     role: Literal["user", "assistant", "system", "developer", "tool"]
-    content: str | None = None
+    content: _Text | None = None
     tool_calls: tuple[_Call, ...] | None = None
-    name: str | None = None
-    tool_call_id: str | None = None
+    name: _Text | None = None
+    tool_call_id: _Text | None = None
 
     @model_validator(mode="after")
     def _something_is_said(self) -> Self:
