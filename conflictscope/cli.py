@@ -22,6 +22,8 @@ from rich.progress import Progress
 
 from conflictscope import __version__, pipeline, views
 from conflictscope.comparison import By
+from conflictscope.config import Orders
+from conflictscope.conversations import CONVERSATION_FILES, ConversationFile
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.forecast import Assumptions
 from conflictscope.generation.overlaps import overlaps
@@ -79,6 +81,12 @@ Settings = Annotated[
 ]
 RunName = Annotated[
     str, typer.Argument(help="A run's name under the runs folder, or a path to its folder.", metavar="RUN")
+]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        "--judge", help="Whose verdicts: a judge of `rejudge`, by name. Default: the run's own.", metavar="NAME"
+    ),
 ]
 _RUNS = Path("runs")
 _ASSUMED = Assumptions()
@@ -197,12 +205,12 @@ def run(
 
 
 @app.command()
-def status(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) -> None:
+def status(run_name: RunName, judge: JudgeName = None, runs_dir: RunsDir = _RUNS, as_json: Json = False) -> None:
     """Counts by state, calls, tokens, cost, rate, errors, time left; and how far each ranking is from being settled.
 
     Example: [bold]conflictscope status demo[/bold]
     """
-    snapshot = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir)))
+    snapshot = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir), judge))
     if as_json:
         _print_json(snapshot.to_json())
     elif isinstance(snapshot, LibraryProgress):
@@ -224,6 +232,7 @@ def rank(
             metavar="estimate|labels|none|FILE",
         ),
     ] = "estimate",
+    judge: JudgeName = None,
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
@@ -236,17 +245,19 @@ def rank(
     Example: [bold]conflictscope rank demo --method bradley_terry --json[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    rankings = asyncio.run(pipeline.rank(folder, method, judge_error))
+    rankings = asyncio.run(pipeline.rank(folder, method, judge_error, judge))
     if as_json:
-        _print_json(_ranking_json(folder, method, rankings))
+        _print_json({**_ranking_json(folder, method, rankings), **_seen_by(folder, judge)})
     else:
         views.print_rankings(_out, rankings)
+        _tell_left_out(folder, judge)
 
 
 @app.command()
 def compare(
     run_name: RunName,
     by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the three.")] = None,
+    judge: JudgeName = None,
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
@@ -258,11 +269,12 @@ def compare(
     Example: [bold]conflictscope compare demo --by mode[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    found = asyncio.run(pipeline.compare(folder, tuple(By) if by is None else (by,), _tell))
+    found = asyncio.run(pipeline.compare(folder, tuple(By) if by is None else (by,), _tell, judge))
     if as_json:
-        _print_json({"run": folder.name, **found.to_json()})
+        _print_json({"run": folder.name, **found.to_json(), **_seen_by(folder, judge)})
     else:
         views.print_comparisons(_out, found)
+        _tell_left_out(folder, judge)
 
 
 @app.command()
@@ -305,9 +317,85 @@ def plan(
         views.print_forecast(_out, forecast)
 
 
+@app.command()
+def rejudge(
+    run_name: RunName,
+    judge: Annotated[
+        list[str], typer.Option(help="A model that judges; repeatable, each judges by itself.", metavar="MODEL")
+    ],
+    orders: Annotated[
+        Orders | None,
+        typer.Option(help="Which action is shown first. Default: as in the run's sweep file, else random."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the judge is called; default: its model.", metavar="LABEL")
+    ] = None,
+    world: Annotated[
+        str | None,
+        typer.Option(help="A world file, or the name of a built-in world, for a planted judge.", metavar="W.toml"),
+    ] = None,
+    runs_dir: RunsDir = _RUNS,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """New verdicts on the stored conversations of a run: judges are asked, no target and no user.
+
+    Limits, providers, prices and the judge's settings are those of the run's sweep file unless --set says otherwise. The same
+    command again resumes it; no answered call is made twice. Verdicts of different judges are kept side by side, for
+    `rank`, `compare` and `status` with --judge.
+
+    Example: [bold]conflictscope rejudge demo --judge openai:gpt-5.1 --orders both --set limits.cost_usd=5[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    with Progress(console=_err, transient=True, disable=as_json or not _err.is_terminal) as progress:
+        bar = progress.add_task("Judging", total=None)
+        result = asyncio.run(
+            pipeline.rejudge(
+                folder,
+                judge,
+                settings or [],
+                orders=orders,
+                name=name,
+                world=world,
+                tell=_tell,
+                advance=lambda done, planned: progress.update(bar, completed=done, total=planned),
+            )
+        )
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        views.print_verdicts(_out, [(each.judge, each.verdicts, each.left) for each in result.judges])
+    told = f"{result.usage.calls:,} calls, ${result.usage.spent_usd:,.4f}."
+    if result.state == "finished":
+        first = result.judges[0].judge
+        told += f" Next: {_command(f'rank {_quoted(run_name)} --judge {_quoted(first)}')}{_runs_option(runs_dir)}"
+    _err.print(plain(told), soft_wrap=True)
+    options = [
+        *(f"--judge {_quoted(model)}" for model in judge),
+        *([f"--orders {orders}"] if orders else []),
+        *([f"--name {_quoted(name)}"] if name else []),
+        *([f"--world {_quoted(world)}"] if world else []),
+        *_kept(settings or [], result.state),
+    ]
+    again = _command(" ".join(["rejudge", _quoted(run_name), *options])) + _runs_option(runs_dir)
+    if result.state != "finished":
+        for text in (_ended_early(result.state, result.message), f"  {again}"):
+            _err.print(plain(text), soft_wrap=True)
+    elif result.too_many_failed:
+        _err.print(plain("Too many conversations could not be judged; to try them again:"), soft_wrap=True)
+        _err.print(plain(f"  {again}"), soft_wrap=True)
+    raise typer.Exit(result.exit_code)
+
+
 @app.command("import")
 def import_(
-    table: Annotated[Path, typer.Argument(help="A CSV of recorded outcomes, gzipped or not.", metavar="FILE.csv")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV of recorded outcomes, gzipped or not; or conversations as .json, .jsonl or .jsonl.gz.",
+            metavar="FILE",
+        ),
+    ],
     name: Annotated[str, typer.Option(help="The name of the run that it becomes.")],
     column: Annotated[
         list[str] | None,
@@ -323,19 +411,34 @@ def import_(
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
-    """Recorded outcomes from elsewhere become a run that can be ranked and reported.
+    """Recorded outcomes from elsewhere become a run that can be ranked and reported; conversations one that can be judged.
 
-    Columns: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given), steering, strength,
-    shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or
+    Columns of outcomes: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given), steering,
+    strength, shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or
     user_failed. A bad row stops the import, and then nothing is imported.
+
+    Keys of a conversation: target, scenario_id, value_a, value_b, description, action_a, action_b and messages (role, content,
+    tool_calls); optionally steering, repeat. `rejudge` judges them.
 
     Example: [bold]conflictscope import choices.csv.gz --name choices --column target=model --verdict value_1=a[/bold]
     """
     words = {
         theirs: _verdict(state, f"--verdict {theirs}={state}") for theirs, state in _pairs(verdict, "--verdict").items()
     }
-    outcomes = OutcomeTable(table, _pairs(column, "--column"), words, _pairs(constant, "--constant"))
     folder = RunFolder.named(name, runs_dir)
+    if table.name.endswith(CONVERSATION_FILES):
+        if words:
+            raise InputError("--verdict: conversations have none yet; `rejudge` judges them", path=table)
+        file = ConversationFile(table, _pairs(column, "--column"), _pairs(constant, "--constant"))
+        conversations, messages = asyncio.run(pipeline.import_conversations(file, folder))
+        if as_json:
+            _print_json({"run": folder.name, "conversations": conversations, "messages": messages})
+        else:
+            told = f"{conversations:,} conversations of {messages:,} messages imported. Next: "
+            told += _command(f"rejudge {name} --judge MODEL{_runs_option(runs_dir)}")
+            _out.print(plain(told), soft_wrap=True)
+        return
+    outcomes = OutcomeTable(table, _pairs(column, "--column"), words, _pairs(constant, "--constant"))
     count = asyncio.run(pipeline.import_outcomes(outcomes, folder))
     if as_json:
         _print_json({"run": folder.name, "outcomes": count})
@@ -831,6 +934,17 @@ def _finish_library(result: GenerationResult, resume: str, as_json: bool, tries:
         told = f"{result.progress.short:,} scenarios are missing. With more tries it goes on:"
         _err.print(plain(told), soft_wrap=True)
         _err.print(plain(f"  {resume} --set {tries}=..."), soft_wrap=True)
+
+
+def _seen_by(folder: RunFolder, judge: str | None) -> dict[str, Any]:
+    """What a document says of the judge whose verdicts it is made from; nothing where they are the run's own."""
+    return {} if judge is None else {"judge": judge, "left_out": asyncio.run(pipeline.left_out(folder, judge))}
+
+
+def _tell_left_out(folder: RunFolder, judge: str | None) -> None:
+    left_out = _seen_by(folder, judge).get("left_out", 0)
+    if left_out:
+        _warn(f"{left_out:,} episodes are left out: {judge} has not judged them")
 
 
 def _ended_early(state: str, message: str) -> str:

@@ -16,6 +16,9 @@ from conflictscope.services import PLANTED, RoleSettings, RunName, Services, mod
 from conflictscope.spec import LibraryPlan
 from conflictscope.values import Name
 
+Orders = Literal["random", "both"]
+"""In which order a judge is shown the two actions: one that is drawn, or one after the other both."""
+
 
 class SpeakerConfig(RoleSettings):
     """Who speaks: a model by its pydantic-ai name, or a user's own `pydantic_ai.Agent` as `module:attribute`.
@@ -99,7 +102,7 @@ class JudgeConfig(RoleSettings):
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
-    orders: Literal["random", "both"] = "random"
+    orders: Orders = "random"
     repeats: Annotated[int, Field(ge=1, le=99)] = 1
     vote: Literal["majority", "weighted"] = "majority"
     errors: Mapping[str, Annotated[float, Field(gt=0, lt=0.5)]] = {}
@@ -162,6 +165,12 @@ SteeringStyle = Literal["ordering", "definitions", "detailed"]
 
 def _style_of_ours(data: Mapping[str, Any]) -> SteeringStyle | None:
     return "definitions" if data.get("prompt") is None else None
+
+
+class RejudgeConfig(Services):
+    """How stored conversations are judged anew: the settings of a judge, limits and services, as a sweep file has them."""
+
+    judge: JudgeConfig
 
 
 class SteeringConfig(Record):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import gzip
 import json
 import re
 import tomllib
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,10 +46,9 @@ class Document:
 
     def line(self, key: Key) -> int | None:
         """The 1-based line on which `key`, or its nearest parent that exists, stands; None for an unknown place."""
-        suffix = self.path.suffix
-        if suffix == ".jsonl":
+        if self.path.name.endswith((".jsonl", ".jsonl.gz")):
             return self.first_line  # a document a line
-        return _toml_line(self.text, key) if suffix == ".toml" else _yaml_line(self._composed, key)
+        return _toml_line(self.text, key) if self.path.suffix == ".toml" else _yaml_line(self._composed, key)
 
     @cached_property
     def _composed(self) -> yaml.Node | None:
@@ -137,15 +138,18 @@ def read_lines(path: Path) -> Iterator[Document | InputError]:
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file. Raises InputError where it is missing, a folder, unreadable or not UTF-8."""
+    """The text of a UTF-8 file, gzipped or not. Raises InputError where it is missing, a folder, unreadable or not UTF-8."""
     try:
+        if path.suffix == ".gz":
+            with gzip.open(path, "rt", encoding="utf-8-sig") as file:
+                return file.read()
         return path.read_text(encoding="utf-8-sig")  # Notepad likes to start a file with a byte order mark
     except FileNotFoundError:
         raise InputError("no such file", path=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}", path=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", path=path) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
 
 
 _WHOLE: Any = object()

@@ -73,7 +73,8 @@ class Monitor:
         rankings = [self._folds[group].ranking() for group in sorted(self._folds, key=str)]
         conversation = await self._reader.conversation(self._told_seq) if self._told_seq else None
         stopped = await self._reader.settled(stop_rule(meta)) if ends_early(meta) else {}
-        return Snapshot(progress, rankings, list(self._recent), conversation, stopped)
+        judges = await self._reader.verdicts()
+        return Snapshot(progress, rankings, list(self._recent), conversation, stopped, judges)
 
     def _rate_per_s(self, elapsed_s: float) -> float:
         """Episodes per second over the last stretch that this monitor saw, else over all of the run."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, Self
 
 from conflictscope.seeds import derive
 
@@ -48,7 +48,10 @@ class Verdict(StrEnum):
 
 
 class Role(StrEnum):
-    """Who speaks or decides: the first three in an episode, the others where a library is made."""
+    """Who speaks or decides: the first three in an episode, the next three where a library is made.
+
+    The last two speak only in conversations from elsewhere: the system prompt, and tools that answer a call of the target's.
+    """
 
     USER = "user"
     TARGET = "target"
@@ -56,6 +59,8 @@ class Role(StrEnum):
     GENERATOR = "generator"
     CHECKER = "checker"
     EMBEDDER = "embedder"
+    SYSTEM = "system"
+    TOOL = "tool"
 
     @property
     def failure(self) -> Verdict:
@@ -64,11 +69,40 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call of a tool. arguments: as they came, which is JSON as a rule; of the call that a tool's message answers, empty."""
+
+    id: str
+    name: str
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation, as everybody could see it."""
+    """One turn of a conversation, as everybody could see it.
+
+    tools: of the target, the tools that it calls; of a tool, the call that it answers.
+    """
 
     role: Role
     text: str
+    tools: tuple[ToolUse, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The text for people, with the tools that are called."""
+        used = (f"[{tool.name}{f': {tool.arguments}' if tool.arguments else ''}]" for tool in self.tools)
+        return "\n".join(filter(None, (self.text, *used)))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        tools = {"tools": [[tool.id, tool.name, tool.arguments] for tool in self.tools]} if self.tools else {}
+        return {"role": self.role.value, "text": self.text, **tools}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """What `to_json` made."""
+        return cls(Role(stored["role"]), stored["text"], tuple(ToolUse(*tool) for tool in stored.get("tools", ())))
 
 
 @dataclass(frozen=True, slots=True)

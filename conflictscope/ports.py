@@ -295,6 +295,18 @@ class EpisodeRecord:
     choice: Choice | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredConversation:
+    """What was said in an episode that is stored. key: the episode's; seed, shown_first: as it was played with them."""
+
+    transcript: tuple[Message, ...]
+    key: str
+    target: str
+    scenario_id: str
+    seed: int
+    shown_first: Side
+
+
 class EpisodeSink(Protocol):
     """Where the runner puts what is finished."""
 

@@ -157,7 +157,8 @@ class Conversation:
 class Snapshot:
     """Progress, the ranking of each group, the latest outcomes (newest first), the latest judged conversation.
 
-    stopped: the groups that take no more episodes because their ranking was settled, and at how many outcomes it was.
+    stopped: the groups that take no more episodes because their ranking was settled, and at how many outcomes it was. judges: who
+    judged stored conversations anew, and how often they came to which verdict.
     """
 
     progress: Progress
@@ -165,6 +166,7 @@ class Snapshot:
     recent: Sequence[Outcome]
     conversation: Conversation | None
     stopped: Mapping[Group, int] = field(default_factory=dict)
+    judges: Mapping[str, Mapping[Verdict, int]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As `status --json` shows it: progress, and how far each ranking is from being settled."""
@@ -180,7 +182,11 @@ class Snapshot:
             }
             for ranking in self.rankings
         ]
-        return {**self.progress.to_json(), "groups": groups}
+        judges = [
+            {"judge": judge, "verdicts": {verdict.value: verdicts.get(verdict, 0) for verdict in Verdict}}
+            for judge, verdicts in self.judges.items()
+        ]
+        return {**self.progress.to_json(), "groups": groups, "judges": judges}
 
 
 @dataclass(frozen=True, slots=True)

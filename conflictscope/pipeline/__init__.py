@@ -14,14 +14,24 @@ from conflictscope.pipeline.generating import (
 from conflictscope.pipeline.libraries import library_stats, new_value_set
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.rechecking import recheck
+from conflictscope.pipeline.rejudging import RejudgeResult, rejudge
 from conflictscope.pipeline.running import RunResult, Viewer, check_before_library, run_sweep
-from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, spent_usd, status
+from conflictscope.pipeline.runs import (
+    import_conversations,
+    import_outcomes,
+    left_out,
+    rank,
+    remove_demo,
+    spent_usd,
+    status,
+)
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
 
 __all__ = [
     "GenerationResult",
     "LibraryViewer",
+    "RejudgeResult",
     "RunResult",
     "Sweep",
     "Viewer",
@@ -29,9 +39,11 @@ __all__ = [
     "compare",
     "export_sheets",
     "generate",
+    "import_conversations",
     "import_labels",
     "import_outcomes",
     "labels_of",
+    "left_out",
     "library_of",
     "library_stats",
     "load_spec",
@@ -41,6 +53,7 @@ __all__ = [
     "rank",
     "read_sweep",
     "recheck",
+    "rejudge",
     "remove_demo",
     "run_sweep",
     "serve_plant",

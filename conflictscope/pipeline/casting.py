@@ -91,7 +91,8 @@ class Lanes:
         """Collect what former processes sent in batches."""
         lanes = {lane.name: lane for lane in self._lanes.values() if lane.model.batch_max_requests is not None}
         for batch in batches:
-            lanes[batch.model].resume(batch)
+            if batch.model in lanes:  # else another command's, which collects it when it is resumed
+                lanes[batch.model].resume(batch)
 
     async def close(self) -> None:
         """Leave what waits in batches to a later process."""

@@ -11,23 +11,27 @@ from typing import Any
 from conflictscope.comparison import Alignment, By, Comparison, Comparisons
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group
+from conflictscope.pipeline.judging import seen_by
 from conflictscope.pipeline.runs import check_played
 from conflictscope.ranking import GroupOutcomes, Tally, align
 from conflictscope.ranking import compare as compare_groups
 from conflictscope.runfolder import RunFolder
-from conflictscope.store import RunReader
 
 _TELL_EVERY_S = 5.0
 
 
 async def compare(
-    folder: RunFolder, by: Collection[By] = tuple(By), tell: Callable[[str], None] = lambda text: None
+    folder: RunFolder,
+    by: Collection[By] = tuple(By),
+    tell: Callable[[str], None] = lambda text: None,
+    judge: str | None = None,
 ) -> Comparisons:
     """All pairs of groups that differ in one thing only, if that is among `by`; and alignments where `by` has steering.
 
-    tell: shows a line while it takes long. Raises InputError where no two groups can be compared.
+    tell: shows a line while it takes long. judge: whose verdicts are compared; the run's own unless given. Raises InputError
+    where no two groups can be compared.
     """
-    async with RunReader.open(folder.database) as reader:
+    async with seen_by(folder, judge) as reader:
         meta = await reader.meta()
         check_played(meta, folder)
         values, pairs = await reader.values(), await reader.pairs()

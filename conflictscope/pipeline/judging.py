@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -23,6 +24,24 @@ _Judged: TypeAlias = tuple[Group, str | None]
 
 Gold = Sequence[tuple[Verdict, Outcome]]
 """What was done, by somebody who knows, and the outcome that tells what the judge made of it."""
+
+
+@asynccontextmanager
+async def seen_by(folder: RunFolder, judge: str | None) -> AsyncIterator[RunReader]:
+    """A run with the verdicts of a judge who judged its conversations anew; with its own where the judge is its own, or None.
+
+    Raises InputError where no verdicts are kept under that name.
+    """
+    anew = None
+    if judge is not None:
+        async with RunReader.open(folder.database) as reader:
+            own, known = await reader.own_judges(), await reader.verdicts()
+        if judge not in own and judge not in known:
+            there = ", ".join([*own, *known]) or "nobody"
+            raise InputError(f"--judge {judge}: has not judged here; who has: {there}", path=folder.path)
+        anew = judge if judge in known else None
+    async with RunReader.open(folder.database, anew) as reader:
+        yield reader
 
 
 async def judge_errors(reader: RunReader, gold: Gold | None = None) -> dict[Group, JudgeError | Uncorrected]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conflictscope.conversations import ConversationFile
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor, stop_rule
 from conflictscope.pipeline.generating import library_progress
-from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors
+from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors, seen_by
 from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import EpisodeRecord
@@ -24,9 +25,9 @@ from conflictscope.tables import GoldTable, OutcomeTable
 _ERROR_SOURCES = ("estimate", "labels", "none")
 
 
-async def status(folder: RunFolder) -> Snapshot | LibraryProgress:
-    """Where a run stands, or a library in the making."""
-    async with RunReader.open(folder.database) as reader:
+async def status(folder: RunFolder, judge: str | None = None) -> Snapshot | LibraryProgress:
+    """Where a run stands, or a library in the making. judge: as in `rank`."""
+    async with seen_by(folder, judge) as reader:
         if (await reader.meta()).get("kind") == "library":
             return await library_progress(reader, folder)
         return await Monitor(reader, folder).snapshot(failures=True)
@@ -41,8 +42,13 @@ async def spent_usd(folder: RunFolder) -> float:
     return sum(usage.spent_usd for usage in used.values())
 
 
-async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error: str = "estimate") -> list[Ranking]:
-    """The ranking of each group.
+async def rank(
+    folder: RunFolder,
+    method: Method = Method.POSTERIOR,
+    judge_error: str = "estimate",
+    judge: str | None = None,
+) -> list[Ranking]:
+    """The ranking of each group. judge: whose verdicts it is made from; the run's own unless given.
 
     judge_error: `estimate` it from what judges saw in both orders, `none`, `labels` (what people said), or the path of a table
     of gold labels; only the posterior is corrected with it. Raises InputError.
@@ -53,7 +59,7 @@ async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error
         raise InputError(
             f"--judge-error: expected {', '.join(_ERROR_SOURCES)} or a CSV of gold labels, got {judge_error!r}: no such file"
         )
-    async with RunReader.open(folder.database) as reader:
+    async with seen_by(folder, judge) as reader:
         check_played(await reader.meta(), folder)
         errors = None
         if judge_error != "none" and method is Method.POSTERIOR:
@@ -77,6 +83,33 @@ async def _gold(reader: RunReader, judge_error: str) -> Gold | None:
             return await gold_of_people(reader)
         case path:
             return await gold_of_table(reader, GoldTable(Path(path)))
+
+
+async def left_out(folder: RunFolder, judge: str) -> int:
+    """How many episodes are left out of the rankings of a judge because it did not judge them."""
+    async with seen_by(folder, judge) as reader:
+        return await reader.left_out()
+
+
+async def import_conversations(file: ConversationFile, folder: RunFolder) -> tuple[int, int]:
+    """Make a run of recorded conversations, to be judged; returns how many, and of how many messages. Raises InputError as
+    `import_outcomes` does.
+    """
+    if folder.path.exists():
+        raise InputError("exists: choose another --name", path=folder.path)
+    episodes = list(file.episodes())
+    if not episodes:
+        raise InputError("holds no conversation", path=file.path)
+    scenarios = {scenario.id: scenario for _, scenario in episodes}
+    values = {value for scenario in scenarios.values() for value in scenario.pair}
+    meta = {"kind": "import", "name": folder.name, "source": str(file.path.absolute()), "versions": versions()}
+    with folder.in_the_making() as making:
+        async with RunWriter.open(making.database) as writer:
+            await writer.begin(meta, sorted(values))
+            await writer.add_scenarios(scenarios.values(), {})
+            for episode, _ in episodes:
+                await writer.record_episode(episode)
+    return len(episodes), sum(len(episode.transcript) for episode, _ in episodes)
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,20 @@ async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
             task.result()
         except LimitReached as limit:
             stop.request("limit", str(limit))
+
+
+async def until_patience_ends(stop: Stop, work: Awaitable[None]) -> None:
+    """Do the work; where a stop was asked for, what is in flight has its grace, and is abandoned then."""
+    task = asyncio.ensure_future(work)
+    watcher = asyncio.ensure_future(stop.patience_ends())
+    try:
+        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watcher.cancel()
+        task.cancel()
+        await asyncio.wait((task, watcher))
+    if not task.cancelled():
+        task.result()
 
 
 @contextmanager

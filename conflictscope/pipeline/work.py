@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from conflictscope.outcome import Role
 from conflictscope.pipeline.casting import Lanes
 from conflictscope.pipeline.preflight import Question, plain_settings, preflight
 from conflictscope.pipeline.running import versions
-from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped
+from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped, until_patience_ends
 from conflictscope.runfolder import RunFolder
 from conflictscope.services import RoleSettings
 from conflictscope.spec import ChecksSpec
@@ -71,7 +70,7 @@ class Work:
                 questions = _questions(roles)
                 await unless_stopped(self.stop, preflight(questions, self.lanes, self.writer, self.session, self.tell))
                 if not self.stop.asked:
-                    await _until_patience_ends(self.stop, work())
+                    await until_patience_ends(self.stop, work())
         except InputError:
             await self.writer.end_session(self.session, "failed")
             raise
@@ -148,17 +147,3 @@ def _questions(roles: Sequence[tuple[str, RoleSettings]]) -> list[Question]:
     """Every role here gives typed replies, as a judge does."""
     asked = dict.fromkeys((model, plain_settings(settings)) for model, settings in roles)
     return [(model, Role.JUDGE, settings) for model, settings in asked]
-
-
-async def _until_patience_ends(stop: Stop, work: Awaitable[None]) -> None:
-    """Do the work; where a stop was asked for, what is in flight has its grace, and is abandoned then."""
-    task = asyncio.ensure_future(work)
-    watcher = asyncio.ensure_future(stop.patience_ends())
-    try:
-        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        watcher.cancel()
-        task.cancel()
-        await asyncio.wait((task, watcher))
-    if not task.cancelled():
-        task.result()

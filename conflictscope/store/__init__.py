@@ -2,6 +2,7 @@
 
 from conflictscope.store.drafts import LibraryStore
 from conflictscope.store.reader import DraftCounts, JudgedGroup, RunReader, Session
+from conflictscope.store.verdicts import VerdictStore
 from conflictscope.store.writer import RunWriter
 
-__all__ = ["DraftCounts", "JudgedGroup", "LibraryStore", "RunReader", "RunWriter", "Session"]
+__all__ = ["DraftCounts", "JudgedGroup", "LibraryStore", "RunReader", "RunWriter", "Session", "VerdictStore"]

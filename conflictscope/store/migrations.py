@@ -143,6 +143,29 @@ MIGRATIONS: dict[str, str] = {
         ALTER TABLE judgements ADD COLUMN quotes TEXT NOT NULL DEFAULT '[]';  -- JSON list: words of the target that decide it
         ALTER TABLE judgements ADD COLUMN failure TEXT;  -- kind and message, where choice is judge_failed
     """,
+    "0006b_verdicts": """
+        CREATE TABLE verdicts (  -- of judges who judged stored conversations anew
+            judge TEXT NOT NULL,
+            episode_seq INTEGER NOT NULL REFERENCES episodes (seq),
+            verdict TEXT NOT NULL,
+            strength INTEGER,
+            failure TEXT,
+            created_at TEXT NOT NULL,
+            PRIMARY KEY (judge, episode_seq)
+        ) WITHOUT ROWID;
+        CREATE TABLE looks (  -- what they rest on, as in judgements
+            judge TEXT NOT NULL,
+            episode_seq INTEGER NOT NULL REFERENCES episodes (seq),
+            number INTEGER NOT NULL,
+            shown_first TEXT NOT NULL,
+            choice TEXT NOT NULL,
+            resolved INTEGER NOT NULL,
+            strength INTEGER,
+            reasoning TEXT NOT NULL,
+            PRIMARY KEY (judge, episode_seq, number)
+        ) WITHOUT ROWID;
+        ALTER TABLE sessions ADD COLUMN work TEXT NOT NULL DEFAULT 'run';  -- run or rejudge
+    """,
     "0008_labels": """
         CREATE TABLE labels (  -- what people made of episodes
             episode TEXT NOT NULL,  -- the key

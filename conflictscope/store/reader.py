@@ -17,11 +17,13 @@ from conflictscope.drafts import DraftState, Round
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
 from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.ports import StoredConversation
 from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.drafts import read_rounds
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
+from conflictscope.store.verdicts import JUDGEABLE, see_as
 
 _OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
     e.strength, e.shown_first, e.judge"""
@@ -70,17 +72,23 @@ class RunReader:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path) -> AsyncIterator[Self]:
-        """Open the run file at `path` for reading. Raises StoreError where there is none, or it is not one."""
+    async def open(cls, path: Path, judge: str | None = None) -> AsyncIterator[Self]:
+        """Open the run file at `path` for reading. Raises StoreError where there is none, or it is not one.
+
+        judge: one that judged stored conversations anew: its verdicts stand in the place of the run's own, and the conversations
+        that it did not judge are left out.
+        """
         if not path.is_file():
             raise StoreError(f"{path}: no such run file")
         try:
             # Not mode=ro: the last connection to close tidies the write-ahead log away, and a read-only one cannot.
             async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True) as connection:
-                await connection.execute("PRAGMA query_only = ON")
                 if await applied_migrations(connection) < MIGRATIONS.keys():
                     async with aiosqlite.connect(path, isolation_level=None) as upgrading:
                         await migrate(upgrading)
+                if judge is not None:
+                    await see_as(connection, judge)
+                await connection.execute("PRAGMA query_only = ON")
                 yield cls(connection)
         except StoreError as error:
             raise StoreError(f"{path}: {error}") from None
@@ -106,10 +114,49 @@ class RunReader:
         return int(count)
 
     async def sessions(self) -> list[Session]:
-        """Every stretch of work on the run, oldest first."""
-        return [
-            Session(*row) for row in await self._rows("SELECT started_at, ended_at, state FROM sessions ORDER BY id")
-        ]
+        """Every stretch of work on the run, oldest first; without those in which its conversations were judged anew."""
+        query = "SELECT started_at, ended_at, state FROM sessions WHERE work = 'run' ORDER BY id"
+        return [Session(*row) for row in await self._rows(query)]
+
+    async def own_judges(self) -> list[str]:
+        """Who judged the run's conversations while it went on."""
+        query = """SELECT DISTINCT e.judge FROM main.episodes e JOIN groups g ON g.id = e.group_id
+                   WHERE g.mode = 'open_ended' AND e.judge IS NOT NULL ORDER BY 1"""
+        return [judge for (judge,) in await self._rows(query)]
+
+    async def verdicts(self) -> dict[str, dict[Verdict, int]]:
+        """How often each judge that judged stored conversations came to which verdict."""
+        found: dict[str, dict[Verdict, int]] = {}
+        for judge, verdict, count in await self._rows("SELECT judge, verdict, count(*) FROM verdicts GROUP BY 1, 2"):
+            found.setdefault(judge, {})[Verdict(verdict)] = count
+        return found
+
+    async def left_out(self) -> int:
+        """How many episodes are left out because the judge whose verdicts are read did not judge them."""
+        [(count,)] = await self._rows("SELECT (SELECT count(*) FROM main.episodes) - (SELECT count(*) FROM episodes)")
+        return int(count)
+
+    async def judgeable(self) -> list[int]:
+        """The sequence numbers of all conversations that a judge can judge, in the order in which they were committed."""
+        query = f"""SELECT e.seq FROM main.episodes e JOIN groups g ON g.id = e.group_id
+                    WHERE {JUDGEABLE} AND e.scenario_id IN (SELECT id FROM scenarios) ORDER BY e.seq"""
+        return [seq for (seq,) in await self._rows(query)]
+
+    async def judged(self, judge: str) -> set[int]:
+        """The sequence numbers of the conversations that a judge judged anew."""
+        return {seq for (seq,) in await self._rows("SELECT episode_seq FROM verdicts WHERE judge = ?", (judge,))}
+
+    async def stored_conversation(self, seq: int) -> StoredConversation:
+        """The conversation of this sequence number."""
+        query = """SELECT e.transcript, e.key, g.target, e.scenario_id, e.seed, e.shown_first
+                   FROM main.episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq = ?"""
+        [(transcript, *columns)] = await self._rows(query, (seq,))
+        return StoredConversation(tuple(map(Message.from_json, json.loads(transcript))), *columns)
+
+    async def scenario(self, scenario_id: str) -> Scenario:
+        """A scenario of the run by its id."""
+        [(body,)] = await self._rows("SELECT body FROM scenarios WHERE id = ?", (scenario_id,))
+        return Scenario.model_validate_json(body)
 
     async def last_sign_at(self) -> str | None:
         """When the newest outcome was committed, or the newest call sent."""
@@ -298,7 +345,7 @@ class RunReader:
 
 
 def _messages(transcript: str) -> tuple[Message, ...]:
-    return tuple(Message(Role(item["role"]), item["text"]) for item in json.loads(transcript))
+    return tuple(Message.from_json(item) for item in json.loads(transcript))
 
 
 def _outcome(row: Any) -> Outcome:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import aiosqlite
 
@@ -28,7 +28,7 @@ COMMIT_ROWS = 200
 COMMIT_S = 0.05
 _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
-_OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
+OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
 _ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
 
 
@@ -160,14 +160,17 @@ class RunWriter:
         await self.connection.executemany("INSERT OR IGNORE INTO prompts VALUES (?, ?)", prompts.items())
         await self.connection.execute("COMMIT")
 
-    async def begin_session(self, settings: Mapping[str, Any] | None = None) -> int:
+    async def begin_session(
+        self, settings: Mapping[str, Any] | None = None, work: Literal["run", "rejudge"] = "run"
+    ) -> int:
         """Note that a process works on the run from now on; returns the session's id.
 
         settings: entries of `meta` that a resume may change, by key.
 
         A session that was killed is closed at its last sign of life, and what it had in flight is abandoned, but for calls in
-        batches that are still to be collected. Episodes that failed are taken out, to be played again: their calls stay in the
-        journal, and what was answered is not asked again, but for the replies that they failed by.
+        batches that are still to be collected. Where episodes are to be played (`run`), those that failed are taken out, to be
+        played again: their calls stay in the journal, and what was answered is not asked again, but for the replies that they
+        failed by.
         """
         await self.connection.execute("BEGIN IMMEDIATE")
         await self.connection.execute(
@@ -185,6 +188,18 @@ class RunWriter:
             [(self._next_end + place, seq) for place, (seq,) in enumerate(lost)],
         )
         self._next_end += len(lost)
+        if work == "run":
+            await self._take_out_failed()
+        await self.connection.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [(key, json.dumps(value)) for key, value in (settings or {}).items()],
+        )
+        cursor = await self.connection.execute("INSERT INTO sessions (started_at, work) VALUES (?, ?)", (now(), work))
+        await self.connection.execute("COMMIT")
+        await self._load_answered()
+        return cursor.lastrowid or 0
+
+    async def _take_out_failed(self) -> None:
         for scope in ("e.key", "'opening/' || e.scenario_id"):
             await self.connection.execute(
                 f"""UPDATE calls SET fingerprint = '' WHERE seq IN (
@@ -194,18 +209,11 @@ class RunWriter:
                             SELECT 1 FROM judgements j WHERE j.episode_seq = e.seq AND {_of_no_use("j.failure")})))"""
             )
         failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
-        await self.connection.execute(
-            f"DELETE FROM judgements WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
-        )
+        for table in ("judgements", "verdicts", "looks"):
+            await self.connection.execute(
+                f"DELETE FROM {table} WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
+            )
         await self.connection.execute(f"DELETE FROM episodes WHERE {failed}")
-        await self.connection.executemany(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-            [(key, json.dumps(value)) for key, value in (settings or {}).items()],
-        )
-        cursor = await self.connection.execute("INSERT INTO sessions (started_at) VALUES (?)", (now(),))
-        await self.connection.execute("COMMIT")
-        await self._load_answered()
-        return cursor.lastrowid or 0
 
     async def sent_batches(self) -> list[SentBatch]:
         """What former processes submitted and did not collect, the oldest first."""
@@ -364,14 +372,16 @@ class RunWriter:
         self._openings = {row[0]: row[1] for row in await fetch("SELECT scenario_id, text FROM openings")}
 
     async def _load_answered(self) -> None:
-        """What was answered for episodes and rounds that are still to be ended: bounded by what was in flight."""
+        """What was answered for episodes, rounds and verdicts that are still to be ended: bounded by what was in flight."""
         self._answered = {
             (scope, fingerprint): reply
             for scope, fingerprint, reply in await self._fetch(
                 """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL AND fingerprint != ''
                    AND NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
                    AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)
-                   AND scope NOT IN (SELECT key FROM rounds WHERE ended_at IS NOT NULL)"""
+                   AND scope NOT IN (SELECT key FROM rounds WHERE ended_at IS NOT NULL)
+                   AND scope NOT IN (SELECT 'rejudge/' || v.judge || '/' || e.key
+                                     FROM verdicts v JOIN episodes e ON e.seq = v.episode_seq)"""
             )
         }
 
@@ -540,7 +550,7 @@ def _episode_row(record: EpisodeRecord, seq: int, group_id: int, moment: str) ->
         outcome.judge,
         record.failure,
         record.seed,
-        json.dumps([{"role": message.role.value, "text": message.text} for message in record.transcript]),
+        json.dumps([message.to_json() for message in record.transcript]),
         record.duration_s,
         fold_position(outcome.key),
         moment,
@@ -550,7 +560,7 @@ def _episode_row(record: EpisodeRecord, seq: int, group_id: int, moment: str) ->
 
 
 def _of_no_use(failure: str) -> str:
-    return f"substr({failure}, 1, instr({failure}, ':') - 1) IN {_OF_NO_USE}"
+    return f"substr({failure}, 1, instr({failure}, ':') - 1) IN {OF_NO_USE}"
 
 
 def _judgement_row(j: Judgement) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from conflictscope.views.comparison import print_comparisons
 from conflictscope.views.generation import library_lines, live_library, print_library_progress
 from conflictscope.views.library import print_import, print_libraries
 from conflictscope.views.planning import print_forecast
+from conflictscope.views.rejudging import print_verdicts
 from conflictscope.views.sheet import sheet_html
 from conflictscope.views.terminal import lines, live, print_conversation, print_rankings, print_status
 
@@ -25,6 +26,7 @@ __all__ = [
     "print_library_progress",
     "print_rankings",
     "print_status",
+    "print_verdicts",
     "save_chart",
     "sheet_html",
 ]

@@ -52,7 +52,7 @@ def line(snapshot: Snapshot) -> Text:
     leaders = "; ".join(f"{ranking.group}: {' > '.join(ranking.order[:4])}" for ranking in snapshot.rankings[:3])
     if len(snapshot.rankings) > 3:
         leaders += f"; and {len(snapshot.rankings) - 3} more"
-    return plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {_verdicts(progress)} | {leaders}")
+    return plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {verdict_counts(progress.verdicts)} | {leaders}")
 
 
 def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
@@ -61,7 +61,7 @@ def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
     head: list[RenderableType] = [
         _one_line(plain(f"{progress.run}  {_headline(progress)}", "bold")),
         Padding(ProgressBar(total=progress.planned or 1, completed=progress.done), 0),  # the bar alone ends no line
-        _one_line(plain(_verdicts(progress))),
+        _one_line(plain(verdict_counts(progress.verdicts))),
     ]
     tail = [_recent_line(outcome) for outcome in snapshot.recent[:3]]
     if snapshot.conversation is not None:
@@ -96,10 +96,9 @@ def _left(progress: Progress) -> str | None:
     return ("at most " if progress.ends_early else "") + duration(progress.remaining_s)
 
 
-def _verdicts(progress: Progress) -> str:
-    return "  ".join(
-        f"{verdict.value} {count:,}" for verdict in Verdict if (count := progress.verdicts.get(verdict, 0))
-    )
+def verdict_counts(verdicts: Mapping[Verdict, int]) -> str:
+    """How often there was which verdict, in one line."""
+    return "  ".join(f"{verdict.value} {count:,}" for verdict in Verdict if (count := verdicts.get(verdict, 0)))
 
 
 def _recent_line(outcome: Outcome) -> Text:
@@ -111,7 +110,7 @@ def _recent_line(outcome: Outcome) -> Text:
 
 def _conversation_lines(conversation: Conversation) -> list[Text]:
     """A conversation, a line a message, cut to the width of the terminal."""
-    spoken = [(message.role.value, message.text) for message in conversation.transcript[-2:]]
+    spoken = [(message.role.value, message.words) for message in conversation.transcript[-2:]]
     return [_cut(who, text) for who, text in [*spoken, ("judge", conversation.conclusion)]]
 
 
@@ -129,7 +128,7 @@ def print_conversation(console: Console, conversation: Conversation) -> None:
     console.print(plain(f"One of the conversations ({conversation.title}):", "bold"))
     for message in conversation.transcript:
         console.print(plain(f"{message.role.value}:", "bold"))
-        for text in message.text.split("\n"):
+        for text in message.words.split("\n"):
             console.print(Padding(plain(text), (0, 0, 0, 2)))
     console.print(plain("judge:", "bold"))
     console.print(Padding(plain(conversation.conclusion), (0, 0, 0, 2)))
@@ -266,6 +265,7 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
     ]
     if left := _left(progress):
         rows.append(("left", left))
+    rows += [(f"judged anew by {judge}", verdict_counts(verdicts)) for judge, verdicts in snapshot.judges.items()]
     for key, value in rows:
         table.add_row(plain(key, "bold"), plain(value))
     console.print(table)

@@ -82,7 +82,15 @@ def bullets(lines: Iterable[str]) -> str:
 
 def fenced_transcript(transcript: Iterable[Message]) -> str:
     """The conversation for a judge: one tag a message, so that no message can end the transcript or forge another one."""
-    return "\n".join(
-        f'<message from="{"assistant" if m.role is Role.TARGET else "user"}">\n{fence(m.text)}\n</message>'
-        for m in transcript
-    )
+    return "\n".join(map(_fenced_message, transcript))
+
+
+def _fenced_message(message: Message) -> str:
+    said = [fence(message.text)] if message.text or not message.tools else []
+    if message.role is Role.TOOL:
+        answers = "".join(f' tool="{html.escape(tool.name)}"' for tool in message.tools[:1])
+    else:
+        answers = ""
+        said += [f'<call tool="{html.escape(tool.name)}">\n{fence(tool.arguments)}\n</call>' for tool in message.tools]
+    speaker = "assistant" if message.role is Role.TARGET else message.role.value
+    return "\n".join([f'<message from="{speaker}"{answers}>', *said, "</message>"])
