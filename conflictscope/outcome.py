@@ -153,6 +153,10 @@ class Group:
     def __str__(self) -> str:
         return " / ".join(filter(None, (self.target, self.mode, self.steering)))
 
+    def to_json(self) -> dict[str, str | None]:
+        """By name."""
+        return {"target": self.target, "mode": self.mode.value, "steering": self.steering}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -177,6 +181,24 @@ class Outcome:
     def key(self) -> str:
         """The episode's stable key."""
         return episode_key(self.group, self.scenario_id, self.repeat)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look of one judge at an episode, without its words; fields as in Judgement."""
+
+    judge: str
+    shown_first: Side
+    choice: Verdict
+    resolved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedEpisode:
+    """An episode's outcome and every look at it, in the order in which they were taken; none where it has no judge."""
+
+    outcome: Outcome
+    looks: tuple[Look, ...] = ()
 
 
 def episode_key(group: Group, scenario_id: str, repeat: int) -> str:

@@ -1,5 +1,6 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
+from conflictscope.pipeline.auditing import audit
 from conflictscope.pipeline.comparing import compare
 from conflictscope.pipeline.generating import (
     GenerationResult,
@@ -24,6 +25,7 @@ __all__ = [
     "RunResult",
     "Sweep",
     "Viewer",
+    "audit",
     "compare",
     "generate",
     "import_outcomes",

@@ -16,7 +16,7 @@ import aiosqlite
 from conflictscope.drafts import DraftState, Round
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
-from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.outcome import Group, JudgedEpisode, Look, Message, Mode, Outcome, PairedLooks, Role, Verdict
 from conflictscope.rating import StopRule
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.drafts import read_rounds
@@ -128,6 +128,25 @@ class RunReader:
         async with self._connection.execute(query) as cursor:
             async for row in cursor:
                 yield _outcome(row)
+
+    async def judged_episodes(self) -> AsyncIterator[JudgedEpisode]:
+        """All episodes, each with every look of every judge at it, in the order of `canonical_outcomes`."""
+        query = f"""SELECT {_OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved
+                    FROM groups g JOIN episodes e ON e.group_id = g.id LEFT JOIN judgements j ON j.episode_seq = e.seq
+                    ORDER BY g.target, g.mode, g.steering, e.fold_position, e.key, j.number"""
+        outcome, looks = None, list[Look]()
+        width, seq = _OUTCOME_COLUMNS.count(",") + 1, None
+        async with self._connection.execute(query) as cursor:
+            async for row in cursor:
+                if row[0] != seq:
+                    if outcome is not None:
+                        yield JudgedEpisode(outcome, tuple(looks))
+                    seq, outcome, looks = row[0], _outcome(row[:width]), []
+                judge, shown_first, choice, resolved = row[width:]
+                if judge is not None:
+                    looks.append(Look(judge, shown_first, Verdict(choice), bool(resolved)))
+        if outcome is not None:
+            yield JudgedEpisode(outcome, tuple(looks))
 
     async def tie_shares(self) -> Mapping[Group, float]:
         """The share of ties among the rated outcomes of each group, below 1 also where all are ties."""
