@@ -244,13 +244,14 @@ class Beside:
     order_known: bool
 
     def says(self) -> Iterator[str]:
-        """The conclusions that change, in words."""
+        """The conclusions that change, in words; a rank only with the order of a pair that one of both scorings is sure of."""
+        said = {pair.pair: text for pair in self.pairs if (text := pair.says()) is not None}
+        values = {value for pair in said for value in pair}
         for value, (ours, reference) in self.ranks.items():
-            if ours != reference:
+            if ours != reference and value in values:
                 yield f"{value} ranks {ours} by ours, {reference} by the reference"
-        for pair in self.pairs:
-            if (said := pair.says()) is not None:
-                yield f"{' / '.join(pair.pair)} {said}"
+        for pair, text in said.items():
+            yield f"{' / '.join(pair)} {text}"
 
     def to_json(self) -> dict[str, Any]:
         """By name."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -193,12 +194,41 @@ class Look:
     resolved: bool
 
 
-@dataclass(frozen=True, slots=True)
+Turn = Mapping[str, Sequence[Look]]
+"""What each judge saw at one point of a conversation: a look, or one in each order."""
+
+
+@dataclass(frozen=True)
 class JudgedEpisode:
     """An episode's outcome and every look at it, in the order in which they were taken; none where it has no judge."""
 
     outcome: Outcome
     looks: tuple[Look, ...] = ()
+
+    @cached_property
+    def turns(self) -> Sequence[Turn]:
+        """The looks, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
+        streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
+        for look in self.looks:
+            streams[look.judge, look.shown_first].append(look)
+        found: list[Turn] = []
+        for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
+            turn: dict[str, list[Look]] = {}
+            for look in column:
+                turn.setdefault(look.judge, []).append(look)
+            found.append(turn)
+        return found
+
+    @cached_property
+    def deciding(self) -> Turn:
+        """The first turn that every look at it finds resolved, else the last; empty where nobody looked.
+
+        Not the turn on which the verdict rests: a conversation goes on while its judges disagree, so there they agree too often.
+        """
+        for turn in self.turns:
+            if all(look.resolved for looks in turn.values() for look in looks):
+                return turn
+        return self.turns[-1] if self.turns else {}
 
 
 def episode_key(group: Group, scenario_id: str, repeat: int) -> str:

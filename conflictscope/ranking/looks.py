@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -32,36 +32,6 @@ from conflictscope.rating import PairCount
 
 _Z95 = float(ndtri(0.975))
 _DECISIVE = (Verdict.A, Verdict.B)
-
-Turn = Mapping[str, Sequence[Look]]
-"""What each judge saw at one point of a conversation: a look, or one in each order."""
-
-
-def turns(looks: Iterable[Look]) -> list[Turn]:
-    """The looks at an episode, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
-    streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
-    for look in looks:
-        streams[look.judge, look.shown_first].append(look)
-    found: list[Turn] = []
-    for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
-        turn: dict[str, list[Look]] = {}
-        for look in column:
-            turn.setdefault(look.judge, []).append(look)
-        found.append(turn)
-    return found
-
-
-def deciding(episode: JudgedEpisode) -> Turn:
-    """The first turn that every look at it finds resolved, else the last; empty where nobody looked.
-
-    Not the turn on which the verdict rests: a conversation goes on while its judges disagree, so in that one they agree too
-    often.
-    """
-    seen = turns(episode.looks)
-    for turn in seen:
-        if all(look.resolved for looks in turn.values() for look in looks):
-            return turn
-    return seen[-1] if seen else {}
 
 
 def opinion(looks: Sequence[Look]) -> Verdict:
@@ -143,7 +113,7 @@ def order_effects(episodes: Iterable[JudgedEpisode]) -> tuple[OrderEffect, ...]:
         # In the other modes a parser reads off what the target itself names, so the effect of the order is one on the target.
         judged = outcome.group.mode is Mode.OPEN_ENDED
         pending = {look.judge for look in episode.looks}
-        for turn in turns(episode.looks):
+        for turn in episode.turns:
             for judge in [judge for judge in turn if judge in pending]:
                 looks = turn[judge]
                 if not all(look.resolved and look.choice in _DECISIVE for look in looks):
@@ -177,7 +147,7 @@ def _paired_difference(more: int, less: int, total: int) -> Figure:
 def judge_agreement(episodes: Iterable[JudgedEpisode]) -> JudgeAgreement | None:
     """How far judges of the same episodes agree; None where no episode has two. Every verdict is a category, unresolved too."""
     said = [
-        {judge: opinion(looks) for judge, looks in deciding(episode).items()} for episode in episodes if episode.looks
+        {judge: opinion(looks) for judge, looks in episode.deciding.items()} for episode in episodes if episode.looks
     ]
     said = [opinions for opinions in said if len(opinions) >= 2]
     if not said:

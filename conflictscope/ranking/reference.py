@@ -22,6 +22,7 @@ from conflictscope.ranking.judge_error import JudgeError, Uncorrected
 from conflictscope.ranking.methods import best_posterior
 from conflictscope.ranking.tally import Tally
 from conflictscope.rating import FloatArray, IntArray
+from conflictscope.seeds import derive
 
 _DRAWS = 2000
 
@@ -99,8 +100,6 @@ def score_both(
     tally: Tally,
     episodes: Sequence[JudgedEpisode],
     error: JudgeError | Uncorrected | None = None,
-    *,
-    seed: int = 0,
 ) -> BothScored | None:
     """A group by our scoring (the joint posterior, as `rank` makes it) and the reference's; None of too few outcomes.
 
@@ -117,10 +116,12 @@ def score_both(
     if min(tally.rated, rescored.rated) < FEWEST_FOR_SHARE or not tally.wins().any():
         return None
     posterior = best_posterior(tally, error)
+    # A seed of its own for each group: with the same draws in two, what is uncertain in both would cancel in their difference.
+    seed = derive("audit", str(group))
     drawn = np.random.default_rng(seed).multivariate_normal(posterior.mu, posterior.cov, _DRAWS, method="cholesky")
     draws = np.concatenate([posterior.mu[None], drawn])
     ours = Scored(draws, ndtr, posterior.p_above(), tally.met(), posterior.component)
-    fit = fit_bradley_terry(rescored.wins(), clusters=rescored.clusters())
+    fit = fit_bradley_terry(rescored.wins(), seed=seed, clusters=rescored.clusters())
     draws = np.concatenate([fit.strength[None], fit.samples])
     reference = Scored(draws, expit, fit.p_above(), rescored.met(), fit.component)
     place = {value: k for k, value in enumerate(tally.values)}

@@ -10,7 +10,7 @@ from conflictscope.audit import FEWEST_FOR_SHARE, Figure, Stability
 from conflictscope.outcome import Group, JudgedEpisode, Verdict
 from conflictscope.ranking.comparing import kendall, order_signs
 from conflictscope.ranking.components import components
-from conflictscope.ranking.looks import deciding, opinion
+from conflictscope.ranking.looks import opinion
 from conflictscope.ranking.posterior import fit_posterior
 from conflictscope.ranking.probit import fit_map_batched
 from conflictscope.ranking.tally import Tally
@@ -106,7 +106,7 @@ def stability(
 
 def _opinions(tally: Tally, episodes: Iterable[JudgedEpisode]) -> tuple[np.ndarray, np.ndarray] | None:
     """(N, J) what each judge says of the first value of the pair, by its column, and (N, 2) the two values; None of one judge."""
-    said = [(episode.outcome, deciding(episode)) for episode in episodes if episode.looks]
+    said = [(episode.outcome, episode.deciding) for episode in episodes if episode.looks]
     judges = {judge: place for place, judge in enumerate(sorted({judge for _, turn in said for judge in turn}))}
     if len(judges) < 2:
         return None

@@ -21,7 +21,6 @@ from scipy.special import stdtrit
 
 from conflictscope.audit import FEWEST_FOR_SHARE, Components, Figure
 from conflictscope.outcome import Group, JudgedEpisode, Side, Verdict
-from conflictscope.ranking.looks import deciding
 from conflictscope.rating import FloatArray, IntArray
 
 _MOST_PARTS = 20
@@ -79,7 +78,7 @@ def variance_components(episodes: Iterable[JudgedEpisode]) -> tuple[Components, 
         outcome = episode.outcome
         looks: list[tuple[str | None, Side | None, Verdict]] = [
             (look.judge, look.shown_first, look.choice if look.resolved else Verdict.UNRESOLVED)
-            for looks in deciding(episode).values()
+            for looks in episode.deciding.values()
             for look in looks
         ]
         looks = looks or [(outcome.judge, outcome.shown_first, outcome.verdict)]
@@ -92,7 +91,7 @@ def variance_components(episodes: Iterable[JudgedEpisode]) -> tuple[Components, 
                 own.episode.append(place)
                 own.judge.append(number["judge", judge])
                 own.order.append(number["order", shown_first and (shown_first == "a") == straight])
-    found = (_decomposed(group, pair, own) for (group, pair), own in rows.items())
+    found = (_decomposed(*of, own) for of, own in sorted(rows.items(), key=lambda item: (str(item[0][0]), item[0][1])))
     return tuple(components for components in found if components is not None)
 
 

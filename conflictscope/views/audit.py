@@ -157,6 +157,8 @@ def _print_beside(console: Console, beside: Beside) -> None:
         ),
     )
     console.print(Padding(table, (0, 0, 0, 2)))
+    theirs = sorted(beside.ranks, key=lambda value: beside.ranks[value][1])
+    console.print(plain(f"  ours: {' > '.join(beside.ranks)}; reference: {' > '.join(theirs)}", "dim"))
     for said in beside.says():
         console.print(plain(f"  {said}", "yellow"))
     console.print()
