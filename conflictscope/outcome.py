@@ -194,7 +194,7 @@ class Look:
     resolved: bool
 
 
-Turn = Mapping[str, Sequence[Look]]
+TurnLooks = Mapping[str, Sequence[Look]]
 """What each judge saw at one point of a conversation: a look, or one in each order."""
 
 
@@ -206,12 +206,12 @@ class JudgedEpisode:
     looks: tuple[Look, ...] = ()
 
     @cached_property
-    def turns(self) -> Sequence[Turn]:
+    def turns(self) -> Sequence[TurnLooks]:
         """The looks, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
         streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
         for look in self.looks:
             streams[look.judge, look.shown_first].append(look)
-        found: list[Turn] = []
+        found: list[TurnLooks] = []
         for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
             turn: dict[str, list[Look]] = {}
             for look in column:
@@ -220,7 +220,7 @@ class JudgedEpisode:
         return found
 
     @cached_property
-    def deciding(self) -> Turn:
+    def deciding(self) -> TurnLooks:
         """The first turn that every look at it finds resolved, else the last; empty where nobody looked.
 
         Not the turn on which the verdict rests: a conversation goes on while its judges disagree, so there they agree too often.

@@ -83,11 +83,11 @@ def variance_components(episodes: Iterable[JudgedEpisode]) -> tuple[Components, 
         ]
         looks = looks or [(outcome.judge, outcome.shown_first, outcome.verdict)]
         straight = outcome.pair[0] == outcome.value_a
+        scenario, own = number["scenario", outcome.scenario_id], rows[outcome.group, outcome.pair]
         for judge, shown_first, choice in looks:
             if choice.rated:
-                own = rows[outcome.group, outcome.pair]
                 own.points.append(_POINTS[choice] if straight else 1 - _POINTS[choice])
-                own.scenario.append(number["scenario", outcome.scenario_id])
+                own.scenario.append(scenario)
                 own.episode.append(place)
                 own.judge.append(number["judge", judge])
                 own.order.append(number["order", shown_first and (shown_first == "a") == straight])
@@ -96,6 +96,8 @@ def variance_components(episodes: Iterable[JudgedEpisode]) -> tuple[Components, 
 
 
 def _decomposed(group: Group, pair: tuple[str, str], rows: _Outcomes) -> Components | None:
+    if not rows.points:  # all of it is unrated
+        return None
     y = np.array(rows.points)
     scenario, episode, judge, order = (
         np.unique(column, return_inverse=True)[1] for column in (rows.scenario, rows.episode, rows.judge, rows.order)

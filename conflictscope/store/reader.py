@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,7 @@ import aiosqlite
 from conflictscope.drafts import DraftState, Round
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
-from conflictscope.outcome import Group, JudgedEpisode, Look, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.outcome import Group, JudgedEpisode, Look, Message, Mode, Outcome, PairedLooks, Role, Side, Verdict
 from conflictscope.rating import StopRule
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.drafts import read_rounds
@@ -144,7 +145,7 @@ class RunReader:
                     seq, outcome, looks = row[0], _outcome(row[:width]), []
                 judge, shown_first, choice, resolved = row[width:]
                 if judge is not None:
-                    looks.append(Look(judge, shown_first, Verdict(choice), bool(resolved)))
+                    looks.append(_look(judge, shown_first, choice, resolved))
         if outcome is not None:
             yield JudgedEpisode(outcome, tuple(looks))
 
@@ -263,6 +264,11 @@ class RunReader:
 
     async def _rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return list(await self._connection.execute_fetchall(query, parameters))
+
+
+@cache  # there are few that differ, and a run has several for each episode
+def _look(judge: str, shown_first: Side, choice: str, resolved: int) -> Look:
+    return Look(judge, shown_first, Verdict(choice), bool(resolved))
 
 
 def _outcome(row: Any) -> Outcome:
