@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from conflictscope.seeds import derive
@@ -198,37 +198,50 @@ TurnLooks = Mapping[str, Sequence[Look]]
 """What each judge saw at one point of a conversation: a look, or one in each order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class JudgedEpisode:
     """An episode's outcome and every look at it, in the order in which they were taken; none where it has no judge."""
 
     outcome: Outcome
     looks: tuple[Look, ...] = ()
 
-    @cached_property
-    def turns(self) -> Sequence[TurnLooks]:
-        """The looks, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
-        streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
-        for look in self.looks:
-            streams[look.judge, look.shown_first].append(look)
-        found: list[TurnLooks] = []
-        for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
-            turn: dict[str, list[Look]] = {}
-            for look in column:
-                turn.setdefault(look.judge, []).append(look)
-            found.append(turn)
-        return found
-
-    @cached_property
+    @property
     def deciding(self) -> TurnLooks:
         """The first turn that every look at it finds resolved, else the last; empty where nobody looked.
 
         Not the turn on which the verdict rests: a conversation goes on while its judges disagree, so there they agree too often.
         """
-        for turn in self.turns:
-            if all(look.resolved for looks in turn.values() for look in looks):
-                return turn
-        return self.turns[-1] if self.turns else {}
+        return _deciding(self.looks)
+
+    @property
+    def turns(self) -> Sequence[TurnLooks]:
+        """The looks, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
+        return _turns(self.looks)
+
+
+# Few episodes of a run differ in their looks, and an audit asks several times.
+_KEPT = 10_000
+
+
+@lru_cache(_KEPT)
+def _turns(looks: Sequence[Look]) -> Sequence[TurnLooks]:
+    streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
+    for look in looks:
+        streams[look.judge, look.shown_first].append(look)
+    found: list[TurnLooks] = []
+    for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
+        turn: dict[str, list[Look]] = {}
+        for look in column:
+            turn.setdefault(look.judge, []).append(look)
+        found.append(turn)
+    return found
+
+
+@lru_cache(_KEPT)
+def _deciding(looks: Sequence[Look]) -> TurnLooks:
+    turns = _turns(looks)
+    resolved = (turn for turn in turns if all(look.resolved for own in turn.values() for look in own))
+    return next(resolved, turns[-1] if turns else {})
 
 
 def episode_key(group: Group, scenario_id: str, repeat: int) -> str:

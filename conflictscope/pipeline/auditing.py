@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -17,10 +18,12 @@ from conflictscope.audit import (
     Stability,
 )
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group, JudgedEpisode
+from conflictscope.outcome import Group, JudgedEpisode, Mode
 from conflictscope.pipeline.judging import judge_errors
 from conflictscope.ranking import (
+    JudgeError,
     Tally,
+    Uncorrected,
     judge_agreement,
     order_effects,
     retests,
@@ -72,7 +75,7 @@ async def audit(folder: RunFolder, tell: Callable[[str], None] = lambda text: No
         stability=moved,
         beside=beside,
         shifts=shifts,
-        not_told=tuple(_not_told(groups, orders, agreement, repeated, components, moved, beside)),
+        not_told=tuple(_not_told(groups, orders, agreement, repeated, components, moved, beside, errors)),
     )
 
 
@@ -96,6 +99,7 @@ def _not_told(
     components: Sequence[Components],
     moved: Sequence[Stability],
     beside: Sequence[Beside],
+    errors: Mapping[Group, JudgeError | Uncorrected],
 ) -> Iterator[str]:
     """What the run cannot say, and why."""
     if not orders:
@@ -130,6 +134,13 @@ def _not_told(
     missing = len(groups) - len(beside)
     if missing:
         yield f"reference-compatible scoring of {missing} of {len(groups)} groups: fewer than {FEWEST_FOR_SHARE} outcomes"
+    uncorrected = Counter(
+        error.reason
+        for group, error in errors.items()
+        if isinstance(error, Uncorrected) and group.mode is Mode.OPEN_ENDED
+    )
+    for reason, count in uncorrected.items():
+        yield f"ours without the judge's error, of {count} of {len(groups)} groups: {reason}"
     if any(not one.order_known for one in beside):
         yield "what a fixed order of the actions would have done: none was recorded; all episodes are counted as they are"
     yield "what depends on the user model: a run has one"

@@ -27,10 +27,11 @@ from conflictscope.ranking.agreement import (
     proportion,
     retest_agreement,
 )
-from conflictscope.ranking.judge_error import JudgeError, estimate_judge_error
+from conflictscope.ranking.judge_error import JudgeError, estimate_judge_error, wrong_rates
 from conflictscope.rating import PairCount
 
 _Z95 = float(ndtri(0.975))
+_DRAWS = 2000
 _DECISIVE = (Verdict.A, Verdict.B)
 
 
@@ -75,10 +76,6 @@ class _Named:
         if total < FEWEST_FOR_SHARE:
             return OrderEffect(who, pair, True, total)
         estimated = estimate_judge_error(looks) if error else None
-        flip = None
-        if isinstance(estimated, JudgeError):
-            low, high = estimated.flip - _Z95 * estimated.flip_sd, estimated.flip + _Z95 * estimated.flip_sd
-            flip = Figure(estimated.flip, max(0.0, low), min(1.0, high), total)
         # Which of the two it names each time is that of the first, and of the second: what they share cancels.
         return OrderEffect(
             who,
@@ -89,7 +86,7 @@ class _Named:
             first_a=proportion(looks.both_a + looks.both_first, total),
             first_b=proportion(looks.both_b + looks.both_first, total),
             bias=_paired_difference(looks.both_first, looks.both_second, total),
-            error=flip,
+            error=_flip(looks, estimated) if isinstance(estimated, JudgeError) else None,
         )
 
 
@@ -131,6 +128,25 @@ def order_effects(episodes: Iterable[JudgedEpisode]) -> tuple[OrderEffect, ...]:
         for (who, judged), by_pair in sorted(named.items())
         for pair, counts in sorted(by_pair.items(), key=lambda item: item[0] or ())
     )
+
+
+def _flip(looks: PairedLooks, error: JudgeError) -> Figure:
+    """The chance that a judge errs where the order does not decide, with an interval from Jeffreys' posterior.
+
+    It is the lesser of two rates, each over 1 - bias, and which is the lesser may be left open: then the interval spans both, as
+    the lesser of two equal ones would be too small too often. (Coverage .94 to .97 for 80 to 1,000 conversations; with a standard
+    error in place of that, .88 to .95.)
+    """
+    counts = np.array([looks.both_first, looks.both_second, looks.both_a + looks.both_b])
+    first, second, _ = np.random.default_rng(0).dirichlet(counts + 0.5, size=_DRAWS).T
+    wrong_first, wrong_second = wrong_rates(first, second)
+    bias = wrong_second - wrong_first
+    low_bias, high_bias = np.percentile(bias, [2.5, 97.5])
+    rates = ([wrong_first / (1 - bias)] if high_bias > 0 else []) + (
+        [wrong_second / (1 + bias)] if low_bias < 0 else []
+    )
+    ends = np.percentile(rates, [2.5, 97.5], axis=1)
+    return Figure(error.flip, float(ends[0].min()), float(ends[1].max()), looks.conversations)
 
 
 def _paired_difference(more: int, less: int, total: int) -> Figure:
