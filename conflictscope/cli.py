@@ -278,6 +278,23 @@ def compare(
 
 
 @app.command()
+def audit(run_name: RunName, runs_dir: RunsDir = _RUNS, as_json: Json = False) -> None:
+    """What a run's judges, repeats and scenarios are worth: read it before you trust a ranking.
+
+    What the order of the two actions does, how far judges and repeats agree, what is left out, what outcomes vary by, how far
+    rankings move; and what the paper's scoring would have concluded from the same episodes, beside ours.
+
+    Example: [bold]conflictscope audit demo[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    found = asyncio.run(pipeline.audit(folder, _tell))
+    if as_json:
+        _print_json({"run": folder.name, **found.to_json()})
+    else:
+        views.print_audit(_out, found)
+
+
+@app.command()
 def plan(
     sweep: Annotated[str, typer.Argument(help="A sweep file, or the name of a built-in sweep.", metavar="SWEEP.toml")],
     settings: Settings = None,

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, Self
 
 from conflictscope.seeds import derive
@@ -243,6 +243,10 @@ class Group:
     def __str__(self) -> str:
         return " / ".join(filter(None, (self.target, self.mode, self.steering)))
 
+    def to_json(self) -> dict[str, str | None]:
+        """By name."""
+        return {"target": self.target, "mode": self.mode.value, "steering": self.steering}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -267,6 +271,66 @@ class Outcome:
     def key(self) -> str:
         """The episode's stable key."""
         return episode_key(self.group, self.scenario_id, self.repeat)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look of one judge at an episode, without its words; fields as in Judgement."""
+
+    judge: str
+    shown_first: Side
+    choice: Verdict
+    resolved: bool
+
+
+TurnLooks = Mapping[str, Sequence[Look]]
+"""What each judge saw at one point of a conversation: a look, or one in each order."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedEpisode:
+    """An episode's outcome and every look at it, in the order in which they were taken; none where it has no judge."""
+
+    outcome: Outcome
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def deciding(self) -> TurnLooks:
+        """The first turn that every look at it finds resolved, else the last; empty where nobody looked.
+
+        Not the turn on which the verdict rests: a conversation goes on while its judges disagree, so there they agree too often.
+        """
+        return _deciding(self.looks)
+
+    @property
+    def turns(self) -> Sequence[TurnLooks]:
+        """The looks, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
+        return _turns(self.looks)
+
+
+# Few episodes of a run differ in their looks, and an audit asks several times.
+_KEPT = 10_000
+
+
+@lru_cache(_KEPT)
+def _turns(looks: Sequence[Look]) -> Sequence[TurnLooks]:
+    streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
+    for look in looks:
+        streams[look.judge, look.shown_first].append(look)
+    found: list[TurnLooks] = []
+    for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
+        turn: dict[str, list[Look]] = {}
+        for look in column:
+            turn.setdefault(look.judge, []).append(look)
+        found.append(turn)
+    return found
+
+
+@lru_cache(_KEPT)
+def _deciding(looks: Sequence[Look]) -> TurnLooks:
+    turns = _turns(looks)
+    resolved = (turn for turn in turns if all(look.resolved for own in turn.values() for look in own))
+    return next(resolved, turns[-1] if turns else {})
 
 
 def episode_key(group: Group, scenario_id: str, repeat: int) -> str:

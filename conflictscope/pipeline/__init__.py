@@ -1,6 +1,7 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
 from conflictscope.pipeline.annotating import export_sheets, import_labels, labels_of
+from conflictscope.pipeline.auditing import audit
 from conflictscope.pipeline.comparing import compare
 from conflictscope.pipeline.generating import (
     GenerationResult,
@@ -35,6 +36,7 @@ __all__ = [
     "RunResult",
     "Sweep",
     "Viewer",
+    "audit",
     "check_before_library",
     "compare",
     "export_sheets",

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from conflictscope.agents import LeanSpeaker, propose_values
+from conflictscope.audit import Figure
 from conflictscope.criteria import read_criteria, split_criteria, value_set_text
 from conflictscope.documents import explain
 from conflictscope.errors import CallFailed, InputError, LaneClosed
@@ -19,7 +20,7 @@ from conflictscope.librarystats import CheckerAgreement, Coefficient, ConditionS
 from conflictscope.outcome import Outcome
 from conflictscope.pipeline.scratch import embedding_by, scratch
 from conflictscope.pipeline.sweep import digest
-from conflictscope.ranking.agreement import Agreement, cohen_kappa, krippendorff_alpha
+from conflictscope.ranking.agreement import cohen_kappa, krippendorff_alpha
 from conflictscope.runfolder import RunFolder
 from conflictscope.scenario import Scenario
 from conflictscope.spec import OFFLINE_EMBEDDING, SimilarityConfig
@@ -201,5 +202,5 @@ def _condition(condition: metrics.Condition, played: metrics.Played) -> Conditio
     )
 
 
-def _coefficient(name: str, found: Agreement) -> Coefficient:
+def _coefficient(name: str, found: Figure) -> Coefficient:
     return Coefficient(name, found.value, found.low, found.high, found.items)

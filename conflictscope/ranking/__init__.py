@@ -11,11 +11,15 @@ from conflictscope.ranking.judge_error import (
     fit_corrected,
     judge_error_from_gold,
 )
+from conflictscope.ranking.looks import judge_agreement, order_effects, retests, unrated
 from conflictscope.ranking.methods import rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
+from conflictscope.ranking.reference import score_both
+from conflictscope.ranking.stability import stability
 from conflictscope.ranking.stopping import convergence, doubts
 from conflictscope.ranking.tally import Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
+from conflictscope.ranking.variance import variance_components
 
 __all__ = [
     "GroupBeliefs",
@@ -34,7 +38,14 @@ __all__ = [
     "fit_bradley_terry",
     "fit_corrected",
     "fit_posterior",
+    "judge_agreement",
     "judge_error_from_gold",
+    "order_effects",
     "rank_group",
     "rank_log",
+    "retests",
+    "score_both",
+    "stability",
+    "unrated",
+    "variance_components",
 ]

@@ -166,7 +166,7 @@ def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUND
     counts = np.concatenate([seen, shared.drawn(rounds, rng)])
     both = np.stack([_utilities(counts[:, group], i, j, same, rng) for group in (0, 1)], axis=1)
     mu, draws = both[:1], both[1:]
-    signs, drawn_signs = _signs(mu, same), _signs(draws, same)
+    signs, drawn_signs = order_signs(mu, same), order_signs(draws, same)
     ranks, drawn_ranks = _ranks(signs, same)[0], _ranks(drawn_signs, same)
     difference, spread = mu[0, 1] - mu[0, 0], np.std(draws[:, 1] - draws[:, 0], axis=0, ddof=1)
     low_rank, high_rank = _central(drawn_ranks[:, 1] - drawn_ranks[:, 0])
@@ -223,8 +223,11 @@ def _utilities(counts: FloatArray, i: IntArray, j: IntArray, same: BoolArray, rn
     return centred
 
 
-def _signs(mu: FloatArray, same: BoolArray) -> FloatArray:
-    """(..., K, K): 1 where the row is above the column, -1 where below, 0 where they are level or have no common scale."""
+def order_signs(mu: FloatArray, same: BoolArray) -> FloatArray:
+    """(..., K, K): 1 where the row of (..., K) utilities is above the column, -1 where below, 0 where level.
+
+    same: (K, K), which have a common scale; 0 where they have none.
+    """
     difference = mu[..., :, None] - mu[..., None, :]
     return np.where(same & (np.abs(difference) > _LEVEL), np.sign(difference), 0.0)
 
@@ -259,7 +262,7 @@ def _resolved_orders(mu: FloatArray, draws: FloatArray, same: BoolArray) -> Floa
         cov = np.cov(drawn, rowvar=False)
         variance = np.diag(cov)[:, None] + np.diag(cov)[None, :] - 2 * cov
         difference = own[:, None] - own[None, :]
-        both.append(_signs(own, same) * (difference**2 > _Z95**2 * variance))
+        both.append(order_signs(own, same) * (difference**2 > _Z95**2 * variance))
     return np.array(both)
 
 

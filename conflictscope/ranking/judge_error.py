@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from conflictscope.outcome import PairedLooks
@@ -148,11 +149,9 @@ def estimate_judge_error(looks: PairedLooks) -> JudgeError | Uncorrected:
             f"fewer than {FEWEST_LOOKS} conversations in which the judge named an action in both orders ({number})"
         )
     first, second = looks.both_first / number, looks.both_second / number
-    information = (1 - first - second) ** 2 - 4 * first * second  # (1 - wrong_first - wrong_second)^2
-    if information < _LEAST_INFORMATION**2:
+    wrong_first, wrong_second = map(float, wrong_rates(first, second))
+    if 1 - wrong_first - wrong_second < _LEAST_INFORMATION:
         return _AT_CHANCE
-    wrong_first = (1 - first + second - math.sqrt(information)) / 2
-    wrong_second = (1 + first - second - math.sqrt(information)) / 2
     slope = np.linalg.inv([[-wrong_second, 1 - wrong_first], [1 - wrong_second, -wrong_first]])
     # Half a count more in each of the three cells, so that what was never seen is not taken to be impossible.
     share = (np.array([looks.both_first, looks.both_second]) + 0.5) / (number + 1.5)
@@ -162,6 +161,16 @@ def estimate_judge_error(looks: PairedLooks) -> JudgeError | Uncorrected:
         f"kappa {looks.kappa:.2f}; errors that both looks share are not seen)"
     )
     return JudgeError(wrong_first, wrong_second, cov, source)
+
+
+def wrong_rates(first: ArrayLike, second: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """wrong_first and wrong_second from the shares that name the action shown first both times, and the one shown second.
+
+    Arrays of one shape. A judge that is at chance, or below it as shares of a sample may have it, is taken to be at chance.
+    """
+    f, s = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    information = np.sqrt(np.maximum((1 - f - s) ** 2 - 4 * f * s, 0.0))  # 1 - wrong_first - wrong_second
+    return (1 - f + s - information) / 2, (1 + f - s - information) / 2
 
 
 def judge_error_from_gold(looks: Iterable[tuple[bool | None, bool]]) -> JudgeError | Uncorrected:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, combinations
 
 from conflictscope.annotation import LabelReport, PairLabels, RaterAgreement, majority
+from conflictscope.audit import Figure
 from conflictscope.librarystats import Coefficient, Share
 from conflictscope.outcome import Outcome, Verdict
-from conflictscope.ranking.agreement import Agreement, cohen_kappa, flip_rate, krippendorff_alpha
+from conflictscope.ranking.agreement import cohen_kappa, flip_rate, krippendorff_alpha
 
 _OTHER_SIDE = {Verdict.A: Verdict.B, Verdict.B: Verdict.A}
 Labelled = Sequence[tuple[Outcome, Mapping[str, Verdict]]]
@@ -91,5 +92,5 @@ def _counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     return {verdict.value: count[verdict] for verdict in Verdict if count[verdict]}
 
 
-def _coefficient(name: str, found: Agreement) -> Coefficient:
+def _coefficient(name: str, found: Figure) -> Coefficient:
     return Coefficient(name, found.value, found.low, found.high, found.items)

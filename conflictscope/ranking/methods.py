@@ -94,6 +94,15 @@ def rank_group(
             return replace(bradley_terry_ranking(group, tally, posterior, rule), checks=checks)
 
 
+def best_posterior(tally: Tally, error: JudgeError | Uncorrected | None = None) -> Posterior:
+    """The joint posterior of a group that `rank` shows, corrected for the judge's error where that is known."""
+    intraclass = intraclass_of(tally)
+    cells = tally.cells(intraclass)
+    if isinstance(error, JudgeError):
+        return fit_corrected(cells, len(tally.values), error)
+    return fit_cells(cells, len(tally.values), graded=strength_test(tally, intraclass).graded)
+
+
 def _effect_words(intraclass: float) -> str:
     if intraclass == 1:
         return "; each scenario counts once, however often it was repeated"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +17,18 @@ import aiosqlite
 from conflictscope.drafts import DraftState, Round
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
-from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
+from conflictscope.outcome import (
+    Group,
+    JudgedEpisode,
+    Look,
+    Message,
+    Mode,
+    Outcome,
+    PairedLooks,
+    Role,
+    Side,
+    Verdict,
+)
 from conflictscope.ports import StoredConversation
 from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
@@ -178,6 +190,25 @@ class RunReader:
         async with self._connection.execute(query) as cursor:
             async for row in cursor:
                 yield _outcome(row)
+
+    async def judged_episodes(self) -> AsyncIterator[JudgedEpisode]:
+        """All episodes, each with every look of every judge at it, in the order of `canonical_outcomes`."""
+        query = f"""SELECT {_OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved
+                    FROM groups g JOIN episodes e ON e.group_id = g.id LEFT JOIN judgements j ON j.episode_seq = e.seq
+                    ORDER BY g.target, g.mode, g.steering, e.fold_position, e.key, j.number"""
+        outcome, looks = None, list[Look]()
+        width, seq = _OUTCOME_COLUMNS.count(",") + 1, None
+        async with self._connection.execute(query) as cursor:
+            async for row in cursor:
+                if row[0] != seq:
+                    if outcome is not None:
+                        yield JudgedEpisode(outcome, tuple(looks))
+                    seq, outcome, looks = row[0], _outcome(row[:width]), []
+                judge, shown_first, choice, resolved = row[width:]
+                if judge is not None:
+                    looks.append(_look(judge, shown_first, choice, resolved))
+        if outcome is not None:
+            yield JudgedEpisode(outcome, tuple(looks))
 
     async def tie_shares(self) -> Mapping[Group, float]:
         """The share of ties among the rated outcomes of each group, below 1 also where all are ties."""
@@ -346,6 +377,11 @@ class RunReader:
 
 def _messages(transcript: str) -> tuple[Message, ...]:
     return tuple(Message.from_json(item) for item in json.loads(transcript))
+
+
+@cache  # there are few that differ, and a run has several for each episode
+def _look(judge: str, shown_first: Side, choice: str, resolved: int) -> Look:
+    return Look(judge, shown_first, Verdict(choice), bool(resolved))
 
 
 def _outcome(row: Any) -> Outcome:

@@ -1,6 +1,7 @@
 """What people look at: made from snapshots and rankings, never from a running part."""
 
 from conflictscope.views.annotation import print_labels
+from conflictscope.views.audit import print_audit
 from conflictscope.views.charts import chart_format, library_chart, save_chart
 from conflictscope.views.comparison import print_comparisons
 from conflictscope.views.generation import library_lines, live_library, print_library_progress
@@ -17,6 +18,7 @@ __all__ = [
     "lines",
     "live",
     "live_library",
+    "print_audit",
     "print_comparisons",
     "print_conversation",
     "print_forecast",

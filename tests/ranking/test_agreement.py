@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from conflictscope.outcome import PairedLooks
-from conflictscope.ranking.agreement import cohen_kappa, flip_rate, krippendorff_alpha, order_bias, retest_agreement
+from conflictscope.ranking.agreement import (
+    cohen_kappa,
+    difference,
+    fleiss_kappa,
+    flip_rate,
+    krippendorff_alpha,
+    order_bias,
+    proportion,
+    retest_agreement,
+)
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=40)
 
@@ -186,3 +196,44 @@ def test_the_interval_of_alpha_covers_the_truth() -> None:
     found = [krippendorff_alpha(items.tolist()) for items in named]
     covered = sum(interval.low <= 0.64 <= interval.high for interval in found)
     assert 300 * 0.91 <= covered <= 300 * 0.985
+
+
+# -- shares, and any number of raters ----------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 500).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total))))
+def test_the_interval_of_a_share_is_wilsons(counted: tuple[int, int]) -> None:
+    """As scipy has it."""
+    count, total = counted
+    found, expected = proportion(count, total), binomtest(count, total).proportion_ci(method="wilson")
+    assert (found.value, found.low, found.high) == pytest.approx((count / total, expected.low, expected.high), abs=1e-9)
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    """The first example of Newcombe 1998, table II: 56/70 less 48/80 has the interval .0524 to .3339 by method 10."""
+    found = difference(proportion(56, 70), proportion(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+
+
+def test_kappa_of_many_raters_is_that_of_a_worked_example() -> None:
+    """Ten subjects, fourteen raters, five categories: kappa .210."""
+    table = """0 0 0 0 14  0 2 6 4 2  0 0 3 5 6  0 3 9 2 0  2 2 8 1 1
+               7 7 0 0 0   3 2 6 3 0  2 5 3 2 2  6 5 2 1 0  0 2 2 3 7"""
+    counts = np.array(table.split(), dtype=int).reshape(10, 5)
+    found = fleiss_kappa([[category for category, n in enumerate(row) for _ in range(n)] for row in counts])
+    assert found.value == pytest.approx(0.210, abs=5e-4)
+    assert found.low < found.value < found.high
+
+
+@given(st.lists(st.lists(st.sampled_from("abc"), min_size=3, max_size=3), min_size=2, max_size=30))
+def test_kappa_of_many_raters_is_alpha_but_for_a_small_sample(items: list[list[str]]) -> None:
+    """1 - alpha is 1 - kappa times (n - 1) / n, n the number of answers."""
+    answers = 3 * len(items)
+    kappa, alpha = fleiss_kappa(items).value, krippendorff_alpha(items).value
+    assert 1 - alpha == pytest.approx((1 - kappa) * (answers - 1) / answers)
+
+
+@pytest.mark.parametrize("items", [[], ["a"], ["ab", "abc"]])
+def test_raters_must_be_several_and_the_same_number_throughout(items: list[str]) -> None:
+    with pytest.raises(ValueError, match="the same number of raters, at least 2"):
+        fleiss_kappa(items)

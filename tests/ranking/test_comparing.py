@@ -17,7 +17,7 @@ from conflictscope.comparison import By
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
 from conflictscope.ranking import GroupOutcomes, Tally, align, compare
-from conflictscope.ranking.comparing import _PRIOR_SD, _signs, kendall, spearman
+from conflictscope.ranking.comparing import _PRIOR_SD, kendall, order_signs, spearman
 from conflictscope.ranking.probit import fit_map_batched
 
 FIRST = Group("first", Mode.MULTIPLE_CHOICE)
@@ -48,7 +48,7 @@ def test_tau_and_rho_are_those_of_scipy() -> None:
     for size, levels in itertools.product((2, 3, 6, 12), (3, 1000)):
         mu = rng.integers(0, levels, (40, 2, size)).astype(float)
         mu = mu[(np.ptp(mu, axis=2) > 0).all(axis=1)]
-        signs = _signs(mu, np.ones((size, size), dtype=np.bool_))
+        signs = order_signs(mu, np.ones((size, size), dtype=np.bool_))
         assert kendall(signs) == pytest.approx([kendalltau(x, y).statistic for x, y in mu])
         assert spearman(signs) == pytest.approx([spearmanr(x, y).statistic for x, y in mu])
 
@@ -57,8 +57,8 @@ def test_tau_counts_pairs_with_a_common_scale_only() -> None:
     """Two sets of values that never met: the pairs of values across them say nothing."""
     same = np.kron(np.eye(2), np.ones((2, 2))).astype(np.bool_)
     mu = np.array([[[1.0, 0.0, 5.0, 4.0], [1.0, 0.0, -5.0, -4.0]]])
-    assert kendall(_signs(mu, same)) == pytest.approx([0.0])  # one pair alike, one reversed
-    assert kendall(_signs(mu, np.ones((4, 4), dtype=np.bool_))) == pytest.approx([kendalltau(*mu[0]).statistic])
+    assert kendall(order_signs(mu, same)) == pytest.approx([0.0])  # one pair alike, one reversed
+    assert kendall(order_signs(mu, np.ones((4, 4), dtype=np.bool_))) == pytest.approx([kendalltau(*mu[0]).statistic])
 
 
 # -- differences -------------------------------------------------------------------------------------------------------
