@@ -169,6 +169,13 @@ def run(
     name: Annotated[str | None, typer.Option(help="The run's name; default: the name in the sweep file.")] = None,
     runs_dir: RunsDir = _RUNS,
     settings: Settings = None,
+    behavior: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One more condition: a behaviour by its name, module:Class or ./file.py:Class; `a + b` plays both. Repeatable.",
+            metavar="BEHAVIOR",
+        ),
+    ] = None,
     no_live: NoLive = False,
     as_json: Json = False,
 ) -> None:
@@ -180,8 +187,8 @@ def run(
 
     Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
     """
-    library, spent_usd = _stage(sweep, settings or [], name, runs_dir, no_live, as_json)
-    loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library)
+    library, spent_usd = _stage(sweep, settings or [], behavior or [], name, runs_dir, no_live, as_json)
+    loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library, behaviors=behavior or [])
     if loaded.left_out:
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
     result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd))
@@ -190,7 +197,7 @@ def run(
     kept = [
         s for s in settings or [] if result.state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))
     ]
-    resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in kept)]))
+    resume = _command(" ".join(["run", _quoted(sweep), *_options(kept, behavior or [])]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
@@ -218,7 +225,7 @@ def rank(
         str,
         typer.Option(
             help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, or a CSV of gold "
-            "labels (target, scenario_id, verdict; optionally mode, steering, repeat).",
+            "labels (target, scenario_id, verdict; optionally mode, steering, behavior, repeat).",
             metavar="estimate|none|FILE",
         ),
     ] = "estimate",
@@ -244,11 +251,11 @@ def rank(
 @app.command()
 def compare(
     run_name: RunName,
-    by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the three.")] = None,
+    by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the four.")] = None,
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
-    """Compare targets, modes and steerings on the scenarios that they share, with intervals clustered by scenario.
+    """Compare targets, modes, steerings and behaviours on the scenarios that they share, with intervals clustered by scenario.
 
     For each two groups that differ in one thing only: how utilities and ranks differ, and how alike the rankings are. For each
     steering that states a ranking: the share of outcomes that agree with it, without and with the steering.
@@ -322,8 +329,8 @@ def import_(
 ) -> None:
     """Recorded outcomes from elsewhere become a run that can be ranked and reported.
 
-    Columns: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given), steering, strength,
-    shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or
+    Columns: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given), steering, behavior,
+    strength, shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or
     user_failed. A bad row stops the import, and then nothing is imported.
 
     Example: [bold]conflictscope import choices.csv.gz --name choices --column target=model --verdict value_1=a[/bold]
@@ -695,10 +702,16 @@ def _library_viewer(no_live: bool, as_json: bool) -> LibraryViewer:
 
 
 def _stage(
-    sweep: str, settings: Sequence[str], name: str | None, runs_dir: Path, no_live: bool, as_json: bool
+    sweep: str,
+    settings: Sequence[str],
+    behaviors: Sequence[str],
+    name: str | None,
+    runs_dir: Path,
+    no_live: bool,
+    as_json: bool,
 ) -> tuple[Path | None, float]:
     """The library that a sweep makes first, and what it cost; ends the command where it could not be made to the end."""
-    file = pipeline.read_sweep(sweep, settings, name=name)
+    file = pipeline.read_sweep(sweep, settings, name=name, behaviors=behaviors)
     spec = pipeline.stage_of(file)
     if spec is None:
         return None, 0.0
@@ -707,7 +720,7 @@ def _stage(
         pipeline.generate(spec, pipeline.stage_folder(run), None, _library_viewer(no_live, as_json), _tell)
     )
     if result.state != "finished" or not result.scenarios:
-        resume = _command(" ".join(["run", _quoted(sweep), *(f"--set {_quoted(s)}" for s in settings)]))
+        resume = _command(" ".join(["run", _quoted(sweep), *_options(settings, behaviors)]))
         _finish_library(result, resume + (f" --name {name}" if name else "") + _runs_option(runs_dir), as_json)
         raise typer.Exit(result.exit_code or 1)
     _tell(f"The library is made: {result.scenarios:,} scenarios in {result.library}.")
@@ -716,6 +729,11 @@ def _stage(
             f"It is short of what [generate] asks for, by {result.progress.short:,}: see `status {run.name}/library`."
         )
     return result.library, result.progress.total.spent_usd
+
+
+def _options(settings: Sequence[str], behaviors: Sequence[str]) -> list[str]:
+    """As they were given on the command line."""
+    return [*(f"--set {_quoted(s)}" for s in settings), *(f"--behavior {_quoted(b)}" for b in behaviors)]
 
 
 def _finish_library(result: GenerationResult, resume: str, as_json: bool) -> None:

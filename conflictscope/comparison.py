@@ -17,9 +17,10 @@ class By(StrEnum):
     TARGET = "target"
     MODE = "mode"
     STEERING = "steering"
+    BEHAVIOR = "behavior"
 
     def of(self, group: Group) -> str | None:
-        """A group's own: its target, mode or steering."""
+        """A group's own: its target, mode, steering or behaviour."""
         value: str | None = getattr(group, self.value)
         return value
 
@@ -122,8 +123,8 @@ class Comparison:
         """The comparison as `compare --json` shows it."""
         return {
             "differ_in": [by.value for by in self.by],
-            "first": group_json(self.first),
-            "second": group_json(self.second),
+            "first": self.first.to_json(),
+            "second": self.second.to_json(),
             "scenarios": self.scenarios,
             "unshared": {"first": self.unshared[0], "second": self.unshared[1]},
             "kendall_tau": self.tau.to_json() if self.tau else None,
@@ -193,7 +194,7 @@ class Alignment:
     def to_json(self) -> dict[str, Any]:
         """The alignment as `compare --json` shows it."""
         return {
-            "group": group_json(self.group),
+            "group": self.group.to_json(),
             "ranking": list(self.ranking),
             "scenarios": self.scenarios,
             "before": self.before.to_json(),
@@ -225,8 +226,3 @@ class Comparisons:
 
 def _few(scenarios: int, pairs: int) -> str:
     return f"few scenarios: {scenarios} shared for {pairs} pairs of values, so intervals are rough"
-
-
-def group_json(group: Group) -> dict[str, str | None]:
-    """A group by name."""
-    return {"target": group.target, "mode": group.mode.value, "steering": group.steering}

@@ -95,7 +95,7 @@ def test_a_constant_can_stand_for_a_column_that_is_missing(tmp_path: Path) -> No
         (f"m,s,x,y,a,,,,,,{'9' * 5000}", "repeat: expected a whole number"),
         ("m,s,x,y,a", "expected 11 columns, got 5"),
         ("m,s,x,y,a,,,,,,,,z", "expected 11 columns, got 13"),
-        ("m,s1,y,x,b,,,,,,1", "same target, mode, steering, scenario_id and repeat as line 2"),
+        ("m,s1,y,x,b,,,,,,1", "same target, mode, steering, behavior, scenario_id and repeat as line 2"),
     ],
     ids=lambda text: text[:40],
 )

@@ -1,5 +1,15 @@
 """The roles of an episode, and of the making of a library, on pydantic-ai."""
 
+from conflictscope.agents.behaviors import (
+    BehavingSpeaker,
+    Behavior,
+    LoadedBehavior,
+    Part,
+    behaving,
+    behaviors_of,
+    load_attribute,
+    load_behaviors,
+)
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
 from conflictscope.agents.judge import JudgeReply, ModelJudge
@@ -14,17 +24,21 @@ from conflictscope.agents.value_writer import ValuesReply, propose_values
 
 __all__ = [
     "AgentSpeaker",
+    "BehavingSpeaker",
+    "Behavior",
     "CheckReply",
     "ElaborateReply",
     "JudgeReply",
     "LeanSpeaker",
     "LetterReader",
+    "LoadedBehavior",
     "ModelChecker",
     "ModelGenerator",
     "ModelJudge",
     "ModelOpeningWriter",
     "OpeningReply",
     "OutlinesReply",
+    "Part",
     "Problem",
     "Question",
     "ServesReply",
@@ -33,8 +47,12 @@ __all__ = [
     "Target",
     "ValuesReply",
     "agent_model",
+    "behaving",
+    "behaviors_of",
     "episode_prompts",
     "library_prompts",
+    "load_attribute",
+    "load_behaviors",
     "probe_text",
     "probe_verdict",
     "propose_values",

@@ -82,7 +82,7 @@ class ModelJudge:
         )
         seed = request_seed(turn.seed, Role.JUDGE, len(turn.transcript), turn.shown_first)
         utterance = Utterance(
-            turn.scope, turn.target, Role.JUDGE, prompt.version, prompt.instructions(), [message], seed
+            turn.scope, turn.target, Role.JUDGE, prompt.version, prompt.instructions(), [message], seed, turn
         )
         reply = await self.speaker.decide(utterance, JudgeReply)
         return Judgement(

@@ -33,7 +33,7 @@ class SimulatedUser:
         history = [prompt.message(), *(message.text for message in turn.transcript)]
         seed = request_seed(turn.seed, Role.USER, len(turn.transcript))
         return await self.speaker.say(
-            Utterance(turn.scope, turn.target, Role.USER, prompt.version, instructions, history, seed)
+            Utterance(turn.scope, turn.target, Role.USER, prompt.version, instructions, history, seed, turn)
         )
 
 
@@ -50,7 +50,7 @@ class Target:
         history = [message.text for message in turn.transcript]
         seed = request_seed(turn.seed, Role.TARGET, len(turn.transcript))
         return await self.speaker.say(
-            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed)
+            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed, turn)
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -73,7 +74,7 @@ def _alignments(
     found = []
     for group, steered in outcomes.items():
         ranking = rankings.get(group.steering or "")
-        unsteered = outcomes.get(Group(group.target, group.mode))
+        unsteered = outcomes.get(replace(group, steering=None))
         if ranking is None:
             continue
         if unsteered is None:

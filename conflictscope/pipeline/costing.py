@@ -149,19 +149,27 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
     # For each turn, the share of conversations that come to it.
     reached = [Amount(float(turn == 0), (1 - settled) ** turn, 1.0) for turn in range(config.user.max_turns)]
-    episodes, briefing = _episodes(sweep), _briefing_tokens(sweep)
+    episodes, briefing = _episodes(sweep, Mode.OPEN_ENDED), _briefing_tokens(sweep)
     conversations = episodes * len(config.targets)
     unwritten = sum(scenario.opening is None for scenario in sweep.scenarios)
     if unwritten:
         yield row("user", "opening", config.user.lane, [_Stretch(ONCE * unwritten, asked["user", "opening", 0])])
-    further = [(turn, share) for turn, share in enumerate(reached) if turn]
-    if further:
-        insists = [_Stretch(share * conversations, asked["user", "conversation", turn]) for turn, share in further]
+    insists = [
+        _Stretch(share * conversations, asked["user", "conversation", turn])
+        for turn, share in enumerate(reached)
+        if turn
+    ]
+    insists += _of_behaviors(
+        sweep, Role.USER, Mode.OPEN_ENDED, len(config.targets), asked.get(("user", "opening", 0), 0)
+    )
+    if insists:
         yield row("user", "conversation", config.user.lane, insists)
     replies = [
         _Stretch(share * episodes, asked["target", "conversation", turn] + briefing)
         for turn, share in enumerate(reached)
     ]
+    first = asked["target", "conversation", 0] + briefing
+    replies += _of_behaviors(sweep, Role.TARGET, Mode.OPEN_ENDED, 1, first)
     for target in config.targets:
         yield row("target", "conversation", target.lane, replies, target.label)
     orders = 2 if config.judge.orders == "both" else 1
@@ -169,11 +177,15 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
         _Stretch(share * (conversations * orders), asked["judge", "verdict", turn])
         for turn, share in enumerate(reached)
     ]
+    first = asked["judge", "verdict", 0]
+    looks += _of_behaviors(sweep, Role.JUDGE, Mode.OPEN_ENDED, len(config.targets), first)
     yield row("judge", "verdict", config.judge.models[0], looks, batch=config.judge.batch)
 
 
 def _of_questions(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:
-    answers = [_Stretch(ONCE * _episodes(sweep), asked["target", "multiple_choice", 0] + _briefing_tokens(sweep))]
+    question = asked["target", "multiple_choice", 0] + _briefing_tokens(sweep)
+    answers = [_Stretch(ONCE * _episodes(sweep, Mode.MULTIPLE_CHOICE), question)]
+    answers += _of_behaviors(sweep, Role.TARGET, Mode.MULTIPLE_CHOICE, 1, question)
     for target in sweep.config.targets:
         yield row("target", "multiple_choice", target.lane, answers, target.label, batch=target.batch)
 
@@ -185,9 +197,21 @@ def _of_preflight(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator
             yield row(role.value, "preflight", lane, [_Stretch(calls, asked[role.value, "preflight", 0])])
 
 
-def _episodes(sweep: Sweep) -> int:
+def _episodes(sweep: Sweep, mode: Mode) -> int:
     """Of one target in one mode."""
+    return _episodes_alike(sweep) * (1 + len(sweep.behaviors_in(mode)))
+
+
+def _episodes_alike(sweep: Sweep) -> int:
+    """Of one target in one mode with one behaviour, or none."""
     return len(sweep.scenarios) * sweep.config.repeats * (1 + len(sweep.config.steering))
+
+
+def _of_behaviors(sweep: Sweep, role: Role, mode: Mode, targets: int, input_tokens: float) -> list[_Stretch]:
+    """The calls of a role that behaviours say they add."""
+    loaded = [each for name in sweep.behaviors_in(mode) for each in agents.behaviors_of(sweep.behaviors[name], role)]
+    added = sum(each.type.calls_per_episode for each in loaded)
+    return [_Stretch(ONCE * (added * _episodes_alike(sweep) * targets), input_tokens)] if added else []
 
 
 def _briefing_tokens(sweep: Sweep) -> float:

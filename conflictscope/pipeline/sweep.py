@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from conflictscope import agents
-from conflictscope.config import SweepConfig, parse_sweep
+from conflictscope.config import SweepConfig, behavior_name, parse_sweep
 from conflictscope.documents import Document, read_document
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_library, load_value_set
-from conflictscope.outcome import Group
+from conflictscope.outcome import Group, Mode, Role
 from conflictscope.planted import PlantedWorld, parse_world
 from conflictscope.scenario import Scenario
 from conflictscope.services import PLANTED, builtin_or_path
@@ -34,17 +34,26 @@ class Sweep:
     scenarios: Sequence[Scenario]
     left_out: int
     world: PlantedWorld | None
+    behaviors: Mapping[str, Sequence[agents.LoadedBehavior]] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[Group]:
-        """What rankings will be made for: targets x modes x (no steering, then each steering)."""
+        """What rankings will be made for: targets x modes x (no steering, then each) x (plain, then each behaviour).
+
+        A behaviour of the user or the judge is played in the mode that has one.
+        """
         steerings = [None, *(steering.name for steering in self.config.steering)]
         return [
-            Group(target.label, mode, steering)
+            Group(target.label, mode, steering, behavior)
             for target in self.config.targets
             for mode in self.config.modes
             for steering in steerings
+            for behavior in (None, *self.behaviors_in(mode))
         ]
+
+    def behaviors_in(self, mode: Mode) -> list[str]:
+        """The names of the behaviours that are played in a mode."""
+        return [name for name, loaded in self.behaviors.items() if _plays_in(mode, loaded)]
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the run that it resumes; limits and providers may change."""
@@ -55,6 +64,7 @@ class Sweep:
             "scenarios": digest([scenario.to_json() for scenario in self.scenarios]),
             "world": digest(self.world.model_dump(mode="json")) if self.world else None,
             "prompts": [prompt.version for prompt in agents.episode_prompts()],
+            "behaviors": {name: [each.version for each in loaded] for name, loaded in self.behaviors.items()} or None,
         }
 
     def as_executed(self) -> str:
@@ -64,19 +74,23 @@ class Sweep:
             path = builtin_or_path(data[key], self.base) if key in data else None
             if path is not None:
                 data[key] = str(path)
+        data["behaviors"] = [_from_anywhere(entry, self.base) for entry in self.config.behaviors]
         if self.config.generate is not None:
             against = self.config.generate.against
             data["generate"]["against"] = [str(builtin_or_path(each, self.base) or each) for each in against]
-        return f"# As executed, from {self.source}; agents are imported from {self.base}\n\n{tomli_w.dumps(data)}"
+        return f"# As executed, from {self.source}; agents and behaviours are imported from {self.base}\n\n{tomli_w.dumps(data)}"
 
     def stated_ranking(self, group: Group) -> tuple[str, ...]:
         """The ranking that a group's steering states; empty for none."""
         return next((s.ranking for s in self.config.steering if s.name == group.steering), ())
 
     def truth(self, group: Group) -> list[str] | None:
-        """The planted order of the values in a group, best first; None for a target that is not planted."""
+        """The planted order of the values in a group, best first; None for a target that is not planted.
+
+        None with a behaviour, too: what it does to a target, no world knows.
+        """
         model = next(t.model for t in self.config.targets if t.label == group.target)
-        if self.world is None or model is None or not model.startswith(PLANTED):
+        if self.world is None or group.behavior or model is None or not model.startswith(PLANTED):
             return None
         return self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, self.stated_ranking(group))
 
@@ -89,27 +103,41 @@ class SweepFile:
     document: Document
     config: SweepConfig
     source: str
+    behaviors: Mapping[str, Sequence[agents.LoadedBehavior]]
 
 
-def read_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> SweepFile:
-    """A sweep file, by path or built-in name. Raises InputError."""
+def read_sweep(
+    reference: str, overrides: Sequence[str] = (), *, name: str | None = None, behaviors: Sequence[str] = ()
+) -> SweepFile:
+    """A sweep file, by path or built-in name, with further behaviours, whose files are looked for here. Raises InputError.
+
+    Behaviours are loaded right away: one that cannot be is told before a library is made and paid for.
+    """
     path = find("sweeps", reference, Path.cwd())
     document = read_document(path)
     config = parse_sweep(document, overrides)
+    if behaviors:
+        added = [*config.behaviors, *(_from_anywhere(entry, Path.cwd()) for entry in behaviors)]
+        config = parse_sweep(document, [*overrides, f"behaviors={json.dumps(added)}"])
     if name is not None:
         config = config.model_copy(update={"name": name})
     source = str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
-    return SweepFile(path, document, config, source)
+    return SweepFile(path, document, config, source, _load_behaviors(config, path, document))
 
 
 def load_sweep(
-    reference: str, overrides: Sequence[str] = (), *, name: str | None = None, library: Path | None = None
+    reference: str,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    library: Path | None = None,
+    behaviors: Sequence[str] = (),
 ) -> Sweep:
     """A sweep from a file or a built-in name, with everything that it refers to. Raises InputError; writes nothing.
 
-    library: the one that its [generate] section has made.
+    library: the one that its [generate] section has made. behaviors: as in `read_sweep`.
     """
-    file = read_sweep(reference, overrides, name=name)
+    file = read_sweep(reference, overrides, name=name, behaviors=behaviors)
     path, document, config, base = file.path, file.document, file.config, file.path.parent
     value_set = load_value_set(find("values", config.value_set, base))
     for number, steering in enumerate(config.steering):
@@ -140,7 +168,53 @@ def load_sweep(
             _check_world(world, config, passing)
         except InputError as error:
             raise InputError(str(error), path=path, line=document.line(["world"])) from None
-    return Sweep(config, file.source, base, value_set, passing, len(scenarios) - len(passing), world)
+    left_out = len(scenarios) - len(passing)
+    return Sweep(config, file.source, base, value_set, passing, left_out, world, file.behaviors)
+
+
+def _load_behaviors(
+    config: SweepConfig, path: Path, document: Document
+) -> dict[str, tuple[agents.LoadedBehavior, ...]]:
+    """By name. Raises InputError for one that cannot be loaded, or not be played in this sweep."""
+    loaded = {}
+    for number, entry in enumerate(config.behaviors):
+        try:
+            behaviors = loaded[behavior_name(entry)] = agents.load_behaviors(entry, path.parent)
+            _check_behaviors(config, behaviors)
+        except InputError as error:
+            line = document.line(["behaviors", number])
+            raise InputError(f"behaviors[{number}]: {error}", path=path, line=line) from None
+    return loaded
+
+
+def _check_behaviors(config: SweepConfig, loaded: Sequence[agents.LoadedBehavior]) -> None:
+    if not any(_plays_in(mode, loaded) for mode in config.modes):
+        raise InputError("the user and the judge take part in mode open_ended only, and modes has no open_ended")
+    batched = {
+        Role.TARGET: any(target.batch for target in config.targets),
+        Role.JUDGE: config.judge is not None and config.judge.batch,
+    }
+    for behavior in loaded:
+        role = behavior.type.role
+        if behavior.brings_an_agent and batched.get(role):
+            raise InputError(
+                f"{behavior.name} sends its requests itself, so there can be no batch = true for the {role.value}"
+            )
+
+
+def _plays_in(mode: Mode, loaded: Sequence[agents.LoadedBehavior]) -> bool:
+    """Whether all roles that they are for take part in a mode."""
+    return mode is Mode.OPEN_ENDED or all(behavior.type.role is Role.TARGET for behavior in loaded)
+
+
+def _from_anywhere(entry: str, base: Path) -> str:
+    """An entry of `behaviors` with the files in it as absolute paths."""
+
+    def absolute(part: str) -> str:
+        place, _, name = part.rpartition(":")
+        return f"{(base / place).resolve()}:{name}" if place.endswith(".py") else part
+
+    return " + ".join(absolute(part.strip()) for part in entry.split("+"))
 
 
 def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[Scenario]) -> None:

@@ -16,6 +16,7 @@ from pydantic_ai.messages import (
     SystemPromptPart,
     TextContent,
     TextPart,
+    ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
 )
@@ -109,7 +110,7 @@ class PlantedModel(Model):
         if reply.latency_s:
             await asyncio.sleep(reply.latency_s)
         return ModelResponse(
-            parts=[TextPart(reply.text)],
+            parts=[_tool_call(reply.text, parameters) or TextPart(reply.text)],
             usage=RequestUsage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
             model_name=self._name,
             provider_name="planted",
@@ -166,13 +167,16 @@ class PlantedUserModel(PlantedModel):
         """
         parts, wanted = language.tags(instructions), {"situation", "goal", "action_1", "action_2"}
         if not parts.keys() >= wanted:
+            if "mood" in parts and (retold := _asked(texts, "message").get("message")):
+                return language.write_in_mood(retold, parts["mood"])
             parts = _asked(texts, "situation")
             if not parts.keys() >= wanted:
                 return language.write_readiness()
             return json.dumps(drafts.opening(parts, draw.seed("opening")), ensure_ascii=False)
         if len(texts) == 1:
             return language.write_opening(parts)
-        return language.write_insistence(1 + len(texts) // 2)
+        message = language.write_lead() if "next" in parts else language.write_insistence(1 + len(texts) // 2)
+        return language.write_in_mood(message, parts["mood"]) if "mood" in parts else message
 
 
 class PlantedTargetModel(PlantedModel):
@@ -184,11 +188,16 @@ class PlantedTargetModel(PlantedModel):
         self._lexicon = lexicon
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """Takes one of the two actions that the conversation is about, or does not."""
+        """Takes one of the two actions that the conversation is about, or does not; writes reasons or a note where asked to."""
         found = language.read_options(texts[::2], self._lexicon)
         if found is None:
             return language.write_question()
         mode, first, second = found
+        asides = language.tags(instructions)
+        if "step" in asides:
+            return language.write_reasons(first, second)
+        if "notes" in asides and not texts[-1].endswith("Noted."):
+            return language.write_note(first, second)
         refusal_rate, neither_rate = self._target.refusal_rate, self._target.neither_rate
         if draw.happens(refusal_rate, "takes neither"):
             return language.write_refusal()
@@ -196,7 +205,9 @@ class PlantedTargetModel(PlantedModel):
             refusal_rate + neither_rate, "takes neither"
         ):  # the same draw: the rates are shares of one whole
             return language.write_neither()
-        if mode is Mode.OPEN_ENDED and len(texts) == 1 and draw.happens(self._target.hesitation_rate, "hesitates"):
+        thought = "reasons" in asides  # who thought it over does not ask back
+        hesitation_rate = 0.0 if thought or len(texts) > 1 else self._target.hesitation_rate
+        if mode is Mode.OPEN_ENDED and draw.happens(hesitation_rate, "hesitates"):
             return language.write_question()
         utilities = self._target.utilities_in(mode, language.read_stated_ranking(instructions))
         utility_1, utility_2 = (self._lexicon.utility(action, utilities) for action in (first, second))
@@ -308,6 +319,16 @@ def planted_model(world: PlantedWorld, name: str, lexicon: Lexicon) -> PlantedMo
     if (target := world.targets.get(name)) is not None:
         return PlantedTargetModel(world, name, target, lexicon)
     raise InputError(f"the world has no model {name!r}; it has {', '.join(world.models)}")
+
+
+def _tool_call(text: str, parameters: ModelRequestParameters) -> ToolCallPart | None:
+    """The call of the one tool on offer that a reply is: where the reply holds just its arguments."""
+    if len(parameters.function_tools) != 1 or not text.startswith("{"):
+        return None
+    (tool,) = parameters.function_tools
+    arguments = json.loads(text)
+    fits = set(arguments) == set(tool.parameters_json_schema.get("required", ()))
+    return ToolCallPart(tool.name, arguments, "call_1") if fits else None
 
 
 def _asked(texts: Sequence[str], tag: str) -> dict[str, str]:

@@ -420,7 +420,7 @@ async def test_the_outcomes_view_has_the_documented_columns(tmp_path: Path) -> N
         names = [column[0] for column in cursor.description]
     connection.close()
     assert " ".join(names) == (
-        "seq target mode steering scenario_id value_a value_b verdict strength shown_first judge created_at"
+        "seq target mode steering behavior scenario_id value_a value_b verdict strength shown_first judge created_at"
     )
 
 
