@@ -249,7 +249,8 @@ class _Act:
         if hook not in self.loaded.hooks:
             return getattr(Behavior, hook)(None, *arguments)
         if self._behavior is None:
-            self._behavior = await self._run("__init__", self.loaded.type)
+            made = self.loaded.type
+            self._behavior = made() if made.__init__ is object.__init__ else await self._run("__init__", made)
             self._behavior.name, self._behavior.seed, self._behavior.max_turns = self.name, self._seed, self._max_turns
             self._behavior._ask = self._ask
             if "begin" in self.loaded.hooks:
