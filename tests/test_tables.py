@@ -196,11 +196,11 @@ def test_gold_labels_are_read_with_what_they_tell_of_the_episode(tmp_path: Path)
         tmp_path, "target,scenario_id,verdict,mode,steering,repeat,note", "m,s,tie,open_ended,,0,!", "m,t,a,,up,,"
     )
     assert list(GoldTable(path).labels()) == [
-        GoldLabel(2, "m", "s", Mode.OPEN_ENDED, "", 0, Verdict.TIE),
-        GoldLabel(3, "m", "t", None, "up", None, Verdict.A),
+        GoldLabel(2, "m", "s", Mode.OPEN_ENDED, "", None, 0, Verdict.TIE),
+        GoldLabel(3, "m", "t", None, "up", None, None, Verdict.A),
     ]
     path = table(tmp_path, "verdict,target,scenario_id", "b,m,s")
-    assert list(GoldTable(path).labels()) == [GoldLabel(2, "m", "s", None, None, None, Verdict.B)]
+    assert list(GoldTable(path).labels()) == [GoldLabel(2, "m", "s", None, None, None, None, Verdict.B)]
 
 
 @pytest.mark.parametrize(

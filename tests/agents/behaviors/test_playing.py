@@ -81,7 +81,7 @@ async def test_every_prompt_of_a_run_with_behaviours_is_kept(tmp_path: Path) -> 
 async def test_plan_counts_the_episodes_and_the_calls_that_behaviours_add(tmp_path: Path) -> None:
     """One more condition, and what it says it adds to an episode."""
     plain = await pipeline.plan_sweep(sweep_in(tmp_path), Assumptions())
-    behaving = await pipeline.plan_sweep(sweep_in(tmp_path, 'behaviors=["hesitant_target"]'))
+    behaving = await pipeline.plan_sweep(sweep_in(tmp_path, 'behaviors=["hesitant_target"]'), Assumptions())
     assert behaving.episodes == 2 * plain.episodes
 
     def calls(forecast: object) -> float:
