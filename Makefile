@@ -12,8 +12,9 @@ SOURCES := conflictscope tests benchmarks
 demo: $(VENV)/.installed
 	@$(RUN) conflictscope demo
 
+# A file a worker: what one test file sets up for all its tests is set up once.
 test: check
-	$(RUN) pytest
+	$(RUN) pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed
 	$(RUN) ruff check $(SOURCES)

@@ -4,12 +4,12 @@
 
 real     the 2,892 opening messages of `conflictscope_prompts`: pairs from a cosine of 0.8 on, within a set and a pair of values;
          the nearest are printed side by side, to be read
-planted  real openings reworded by known edits, and descriptions of the planted generator that retell one situation: recall and
-         precision at 0.8
+planted  real openings reworded by known edits, and descriptions of the planted generator that retell one situation: recall, and
+         precision at the least (real openings that repeat each other count as found wrongly), at 0.8
 scale    100,000 synthetic rows: seconds, and the most memory that the process had
 
 --model: a folder with a sentence-transformers model (all-MiniLM-L6-v2), to be measured beside hashing; needs
-`conflictscope[sentence-transformers]`. Without it a minute; with it ten more on two cores.
+`conflictscope[sentence-transformers]`. Without it five minutes; with it ten more on two cores.
 """
 
 from __future__ import annotations

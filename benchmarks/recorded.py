@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import re
 import sys
 import tempfile
 import time
 import tracemalloc
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +28,8 @@ from scipy.stats import kendalltau
 
 from benchmarks.rankings.row import Row
 from conflictscope import pipeline
-from conflictscope.outcome import Verdict
+from conflictscope.agents import read_letter
+from conflictscope.outcome import Judgement, Verdict, settle
 from conflictscope.ranking import fit_bradley_terry, fit_posterior
 from conflictscope.ranking.agreement import cohen_kappa, flip_rate, order_bias, retest_agreement
 from conflictscope.rating import FloatArray, Ranking
@@ -112,6 +115,74 @@ def litmus_values(folder: Path) -> Iterator[Row]:
             },
         )
         yield from _against_elo("stated_controlled", _imported(controlled), elo, least=0.8)
+    yield from letters_read(folder)
+
+
+_CATEGORY = {"A": "v1", "B": "v2", "C": "equal", "D": "depends"}
+
+
+def letters_read(folder: Path) -> Iterator[Row]:
+    """Our reader of letters beside the source's categories.
+
+    Those are found by words: `equal` wherever "equal", "same" or "both" occurs (also in the name of the value Equal Treatment),
+    `v1` or `v2` wherever only one of the values is named, whatever is said of it. What a reply really says is known where it
+    opens with an option, word for word. Source: parse_choice_from_text in run_stated_preferences_controlled.py of
+    PranavMahajan25/LitmusValues.
+    """
+    templates = json.loads((folder / "controlled_prompt_templates.json").read_text())
+    kinds: Counter[str] = Counter()
+    known: Counter[str] = Counter()
+    for row in _rows(folder / "controlled_replies.csv.gz"):
+        if row["category"] == "ambiguous":
+            continue
+        letter = read_letter(row["reply"], "".join(_CATEGORY))
+        opens = _opens_with(row, templates[row["template_idx"]])
+        if opens:
+            known["replies"] += 1
+            known["read"] += letter == opens
+            known["source"] += row["category"] == _CATEGORY[opens]
+        kinds[_kind(letter, row)] += 1
+    total, unread = kinds.total(), kinds.pop("not read")
+    name = "litmus_values: letters read"
+    sides, same = kinds["the same value"] + kinds["the other value"], kinds["the same value"]
+    reached = f"{same / sides:.1%} of {sides:,}"
+    yield Row(f"{name}, the same value where both name one of the two", ">= 97 %", reached, same >= 0.97 * sides)
+    share, sourced = known["read"] / known["replies"], known["source"] / known["replies"]
+    reached = f"{share:.1%} of {known['replies']:,} (the source {sourced:.1%})"
+    yield Row(f"{name}, in replies that open with an option word for word", ">= 97 %", reached, share >= 0.97)
+    read = total - unread
+    agreed = kinds.pop("the same value") + kinds.pop("the same abstention")
+    yield Row(f"{name}, the source's category", "-", f"{agreed / read:.1%} of {read:,} that are read", True)
+    for kind, count in sorted(kinds.items(), key=lambda item: -item[1]):
+        yield Row(f"{name}, {kind}", "-", f"{count:,}", True)
+    yield Row(f"{name}, no one clear letter", "-", f"{unread:,} of {total:,}", True)
+
+
+def _kind(letter: str | None, row: dict[str, str]) -> str:
+    """What the letter that we read is beside the source's category."""
+    if letter is None:
+        return "not read"
+    ours, theirs = _CATEGORY[letter], row["category"]
+    if ours == theirs:
+        return "the same value" if ours in ("v1", "v2") else "the same abstention"
+    if {ours, theirs} == {"v1", "v2"}:
+        return "the other value"
+    because = {
+        "v1": "for only this value is named",
+        "v2": "for only this value is named",
+        "equal": "for a value is called Equal Treatment"
+        if "Equal Treatment" in (row["value_1"], row["value_2"])
+        else 'for "equal", "same" or "both" occurs',
+        "depends": 'for "depends" or the like occurs',
+    }[theirs]
+    return f"{letter} is {'a value' if theirs in ('v1', 'v2') else theirs} to the source, {because}"
+
+
+def _opens_with(row: dict[str, str], template: str) -> str | None:
+    """The letter of the option whose words a reply opens with, markup aside."""
+    said = " ".join(row["reply"].replace("*", "").split())
+    options = template.format_map(row).splitlines()[-len(_CATEGORY) :]
+    return next((option[0] for option in options if said.startswith(option)), None)
 
 
 def _against_elo(
@@ -149,8 +220,45 @@ def _with_question(table: Path, target: Path) -> None:
             writer.writerow({**row, "question": f"{row['value_1']}, {row['value_2']}, {row['template_idx']}"})
 
 
+def pandalm_judges(folder: Path) -> Iterator[Row]:
+    """Three people on 999 pairs of answers: agreement of each two, and the verdicts of the three as a panel."""
+    rows = _rows(folder / "labels.csv")
+    people = ["annotator1", "annotator2", "annotator3"]
+    for (first, second), published in zip(combinations(people, 2), (0.85, 0.88, 0.86), strict=True):
+        kappa = cohen_kappa(*([row[who] for row in rows] for who in (first, second)))
+        reached = f"{kappa.value:.4f} ({kappa.low:.3f} to {kappa.high:.3f})"
+        yield Row(
+            f"pandalm_judges: kappa of {first} and {second}",
+            f"{published}",
+            reached,
+            round(kappa.value, 2) == published,
+        )
+    named = {"1": Verdict.A, "2": Verdict.B, "0": Verdict.TIE}
+    panel = [settle([Judgement(who, "a", named[row[who]], True, None, "") for who in people]) for row in rows]
+    counts = Counter(won[0].value if won else "none" for won in panel)
+    words = "a {a}, b {b}, tie {tie}, none {none}".format
+    found = words(**{state: counts[state] for state in ("a", "b", "tie", "none")})
+    as_published = words(a=422, b=472, tie=105, none=0)
+    yield Row("pandalm_judges: verdicts of the three as a panel", as_published, found, found == as_published)
+    model = sum(won is not None and won[0] is named[row["pandalm_7b"]] for won, row in zip(panel, rows, strict=True))
+    yield Row("pandalm_judges: the model agrees with the panel", "66.77%", f"{model / len(rows):.2%}", model == 667)
+
+
+# How a judge names an output, and how it ends: LLMBar asks for "Output (a)" or "Output (b)", after reasons or without.
+_OUTPUT = re.compile(r"output \(([ab])\)", re.IGNORECASE)
+_BETTER = re.compile(r"output \(([ab])\)(?: is (?:the )?better)", re.IGNORECASE)
+
+
+def read_output(reply: str) -> str | None:
+    """`a` or `b`: the only output that a reply names, else the last that it calls better, else the last that it names."""
+    named, better = (pattern.findall(reply) for pattern in (_OUTPUT, _BETTER))
+    return (better or named)[-1].lower() if named else None
+
+
 def llmbar_judges(folder: Path) -> Iterator[Row]:
     """How often each judge changes its verdict with the order, and its kappa between orders, set by set and prompt by prompt."""
+    yield from _llmbar_correct(folder)
+    yield from _llmbar_replies(folder)
     published = _rows(folder / "published_statistics.csv")
     verdicts: dict[tuple[str, ...], tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for row in _rows(folder / "verdicts.csv.gz"):
@@ -184,6 +292,49 @@ def llmbar_judges(folder: Path) -> Iterator[Row]:
             f"kappa {kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})",
             equal[judge] == tables[judge] and round(flips.value * flips.items) == changed[judge],
         )
+
+
+def _llmbar_correct(folder: Path) -> Iterator[Row]:
+    """Verdicts that are right, in each order and in both, and the share of verdicts that both orders agree on that are wrong."""
+    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for row in _rows(folder / "verdicts.csv.gz"):
+        table = counts[row["subset"], row["evaluator"], row["strategy"]]
+        original, swapped, label = row["verdict_original_order"], row["verdict_swapped_order"], row["label"]
+        table["correct_original"] += original == label
+        table["correct_swapped"] += swapped == label
+        table["correct_both"] += original == swapped == label
+    published = _rows(folder / "published_statistics.csv")
+    equal = sum(
+        counts[row["subset"], row["evaluator"], row["strategy"]][name] == int(row[name])
+        for row in published
+        for name in ("correct_original", "correct_swapped", "correct_both")
+    )
+    expected = 3 * len(published)
+    yield Row(
+        "llmbar_judges: counts of correct verdicts", f"{expected} equal", f"{equal} equal", equal == expected == 609
+    )
+
+
+def _llmbar_replies(folder: Path) -> Iterator[Row]:
+    """Raw replies of four judges read anew: at most as many without a reading as the source has.
+
+    In 64 of the 74 replies that are read otherwise, PaLM2 begins "Output (b) is better." and the source puts that down for (a).
+    """
+    unparsed, same, read = 0, 0, 0
+    for row in _rows(folder / "raw_replies.csv.gz"):
+        letter = read_output(row["reply"])
+        winner = "none" if letter is None else "12"[(letter == "b") != (row["swapped"] == "True")]
+        unparsed += winner == "none"
+        if row["parsed_winner"] != "none":
+            read += 1
+            same += winner == row["parsed_winner"]
+    yield Row("llmbar_judges: raw replies without a reading", "at most 15 of 4,480", f"{unparsed}", unparsed <= 15)
+    yield Row(
+        "llmbar_judges: raw replies read as the source reads them",
+        "98 %",
+        f"{same:,} of {read:,}",
+        same >= 0.98 * read,
+    )
 
 
 def litmus_repeats(folder: Path) -> Iterator[Row]:
@@ -283,7 +434,7 @@ def _imported(table: OutcomeTable) -> dict[str, Ranking]:
         return {ranking.group.target: ranking for ranking in asyncio.run(pipeline.rank(folder))}
 
 
-PARTS = (bt_reference, dailydilemmas, litmus_values, llmbar_judges, litmus_repeats, football_results)
+PARTS = (bt_reference, dailydilemmas, litmus_values, pandalm_judges, llmbar_judges, litmus_repeats, football_results)
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,9 +50,11 @@ app = typer.Typer(
 )
 values_app = typer.Typer(help="Value sets.", no_args_is_help=True)
 scenarios_app = typer.Typer(help="Scenario libraries.", no_args_is_help=True)
+annotate_app = typer.Typer(help="Labels by people.", no_args_is_help=True)
 plant_app = typer.Typer(help="Planted worlds.", no_args_is_help=True)
 app.add_typer(values_app, name="values")
 app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(annotate_app, name="annotate")
 app.add_typer(plant_app, name="plant")
 
 
@@ -187,17 +190,15 @@ def run(
 
     Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
     """
-    library, spent_usd = _stage(sweep, settings or [], behavior or [], name, runs_dir, no_live, as_json)
+    library, spent_usd, spent_s = _stage(sweep, settings or [], behavior or [], name, runs_dir, no_live, as_json)
     loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library, behaviors=behavior or [])
     if loaded.left_out:
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
-    result = asyncio.run(pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd))
+    result = asyncio.run(
+        pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd, spent_s=spent_s)
+    )
     rankings = asyncio.run(pipeline.rank(result.folder))
-    # The limit that stopped it is not one to resume with.
-    kept = [
-        s for s in settings or [] if result.state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))
-    ]
-    resume = _command(" ".join(["run", _quoted(sweep), *_options(kept, behavior or [])]))
+    resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings or [], result.state, behavior or [])]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
@@ -224,9 +225,10 @@ def rank(
     judge_error: Annotated[
         str,
         typer.Option(
-            help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, or a CSV of gold "
-            "labels (target, scenario_id, verdict; optionally mode, steering, behavior, repeat).",
-            metavar="estimate|none|FILE",
+            help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, `labels` (what "
+            "people said, see `annotate`), or a CSV of gold labels (target, scenario_id, verdict; optionally mode, steering, "
+            "behavior, repeat).",
+            metavar="estimate|labels|none|FILE",
         ),
     ] = "estimate",
     runs_dir: RunsDir = _RUNS,
@@ -295,7 +297,8 @@ def plan(
 
     Example: [bold]conflictscope plan sweep.toml --spread 0.4 --set repeats=5[/bold]
     """
-    loaded = pipeline.load_sweep(sweep, settings or [], library=pipeline.library_of(sweep, settings or [], runs_dir))
+    library = pipeline.library_of(pipeline.read_sweep(sweep, settings or []), runs_dir)
+    loaded = pipeline.load_sweep(sweep, settings or [], library=library)
     folder = RunFolder.find(like, runs_dir) if like is not None else None
     assumptions = Assumptions(spread, judge_error, ties)
     with Progress(console=_err, transient=True, disable=as_json or not _err.is_terminal) as progress:
@@ -379,9 +382,9 @@ def generate(
     loaded = pipeline.load_spec(spec, settings or [], name=name)
     folder = RunFolder.named(loaded.config.name, runs_dir)
     result = asyncio.run(pipeline.generate(loaded, folder, output, _library_viewer(no_live, as_json), _tell))
-    options = [*(f"--set {_quoted(s)}" for s in settings or []), *([f"-o {_quoted(str(output))}"] if output else [])]
+    options = [*_kept(settings or [], result.state), *([f"-o {_quoted(str(output))}"] if output else [])]
     resume = _command(" ".join(["generate", _quoted(spec), *([f"--name {name}"] if name else []), *options]))
-    _finish_library(result, resume + _runs_option(runs_dir), as_json)
+    _finish_library(result, resume + _runs_option(runs_dir), as_json, "tries")
     raise typer.Exit(result.exit_code)
 
 
@@ -583,7 +586,7 @@ def scenarios_recheck(
     spec: Annotated[
         str,
         typer.Argument(
-            help="A specification, or a file with its name, value_set and [checks] alone.", metavar="SPEC.toml"
+            help="A specification, or a file with its name, value_set and \\[checks] alone.", metavar="SPEC.toml"
         ),
     ],
     output: Annotated[
@@ -623,7 +626,9 @@ def scenarios_recheck(
     if as_json:
         _print_json(result.to_json())
     else:
-        views.print_libraries(_out, asyncio.run(pipeline.library_stats([result.library])) if result.library else [])
+        stats = asyncio.run(pipeline.library_stats([result.library])) if result.library is not None else []
+        if stats:
+            views.print_libraries(_out, stats)
     for own_id, reason in list(result.unchecked.items())[:_MOST_LEFT]:
         _err.print(plain(f"unchecked: {own_id}: {reason}"), soft_wrap=True)
     if result.library is not None:
@@ -633,8 +638,86 @@ def scenarios_recheck(
             soft_wrap=True,
         )
     else:
+        options = [*_kept(settings or [], result.state), *([f"-o {_quoted(str(output))}"] if output else [])]
+        named = [f"--name {name}"] if name else []
+        resume = _command(" ".join(["scenarios", "recheck", _quoted(library), _quoted(spec), *named, *options]))
         _err.print(plain(_ended_early(result.state, result.message)), soft_wrap=True)
+        _err.print(plain(f"  {resume}{_runs_option(runs_dir)}"), soft_wrap=True)
     raise typer.Exit(result.exit_code)
+
+
+# -- labels by people --------------------------------------------------------------------------------------------------
+
+
+@annotate_app.command("export")
+def annotate_export(
+    run_name: RunName,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write to.", metavar="DIR")],
+    items: Annotated[int, typer.Option(help="Conversations on a sheet.", min=1)] = 100,
+    seed: Annotated[
+        int, typer.Option(help="What the items and their orders are drawn from.", min=0, max=2**63 - 1)
+    ] = 0,
+    annotators: Annotated[
+        int, typer.Option(help="Sheets: the same items, each in an order of its own.", min=1, max=999)
+    ] = 1,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Write conversations for people to label: as a table (CSV) and as a page that works offline, one item a screen.
+
+    Drawn by target, steering, behaviour, pair of values and verdict, each in its share. Sheets tell neither the target nor the
+    steering, the behaviour, the values or the judge's verdict, and show the two actions in a drawn order.
+
+    Example: [bold]conflictscope annotate export demo -o sheets --items 60 --annotators 2[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    found = asyncio.run(pipeline.export_sheets(folder, output, items=items, seed=seed, annotators=annotators))
+    if as_json:
+        _print_json(
+            {
+                "run": folder.name,
+                "files": [str(path) for path in found.files],
+                "items": found.items,
+                "conversations": found.conversations,
+            }
+        )
+        return
+    for path in found.files:
+        _out.print(plain(str(path)), soft_wrap=True)
+    back = _command(f"annotate import {_quoted(run_name)} FILE...{_runs_option(runs_dir)}")
+    _err.print(
+        plain(f"{found.items:,} of {found.conversations:,} conversations. Labelled, back with: {back}"), soft_wrap=True
+    )
+
+
+@annotate_app.command("import")
+def annotate_import(
+    run_name: RunName,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Sheets that were filled in (CSV), or what the page saved (CSV, JSON).", metavar="LABELS"),
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Who filled them in; else as a file says, or is called.", metavar="NAME")
+    ] = None,
+    runs_dir: RunsDir = _RUNS,
+    as_json: Json = False,
+) -> None:
+    """Read back what people said, and show how far they and the judge agree; without LABELS, of what was read before.
+
+    What a person said before is replaced. A bad row stops the import, and then nothing is kept.
+
+    Example: [bold]conflictscope annotate import demo kim.csv lee.csv[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    if labels:
+        count = asyncio.run(pipeline.import_labels(folder, labels, annotator))
+        _tell(f"{count:,} labels kept.")
+    report = asyncio.run(pipeline.labels_of(folder))
+    if as_json:
+        _print_json({"run": folder.name, **report.to_json()})
+    else:
+        views.print_labels(_out, report)
 
 
 # -- planted worlds ----------------------------------------------------------------------------------------------------
@@ -709,35 +792,42 @@ def _stage(
     runs_dir: Path,
     no_live: bool,
     as_json: bool,
-) -> tuple[Path | None, float]:
-    """The library that a sweep makes first, and what it cost; ends the command where it could not be made to the end."""
+) -> tuple[Path | None, float, float]:
+    """The library that a sweep makes first, what it cost, and the seconds that it took just now.
+
+    Ends the command where the library was not made to the end.
+    """
     file = pipeline.read_sweep(sweep, settings, name=name, behaviors=behaviors)
     spec = pipeline.stage_of(file)
     if spec is None:
-        return None, 0.0
+        return None, 0.0, 0.0
     run = RunFolder.named(file.config.name, runs_dir)
-    result = asyncio.run(
-        pipeline.generate(spec, pipeline.stage_folder(run), None, _library_viewer(no_live, as_json), _tell)
-    )
+    stage = pipeline.stage_folder(run)
+    if run.exists:  # it has begun, on the library that it had then
+        return pipeline.library_of(file, runs_dir), asyncio.run(pipeline.spent_usd(stage)), 0.0
+    asyncio.run(pipeline.check_before_library(file))
+    started = time.monotonic()
+    result = asyncio.run(pipeline.generate(spec, stage, None, _library_viewer(no_live, as_json), _tell))
     if result.state != "finished" or not result.scenarios:
-        resume = _command(" ".join(["run", _quoted(sweep), *_options(settings, behaviors)]))
-        _finish_library(result, resume + (f" --name {name}" if name else "") + _runs_option(runs_dir), as_json)
+        resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings, result.state, behaviors)]))
+        resume += (f" --name {name}" if name else "") + _runs_option(runs_dir)
+        _finish_library(result, resume, as_json, "generate.tries")
         raise typer.Exit(result.exit_code or 1)
     _tell(f"The library is made: {result.scenarios:,} scenarios in {result.library}.")
     if result.progress.short:
-        _tell(
-            f"It is short of what [generate] asks for, by {result.progress.short:,}: see `status {run.name}/library`."
-        )
-    return result.library, result.progress.total.spent_usd
+        told = f"It is {result.progress.short:,} scenarios short of what [generate] asks for: see `status {run.name}/library`."
+        _tell(told)
+    return result.library, result.progress.total.spent_usd, time.monotonic() - started
 
 
-def _options(settings: Sequence[str], behaviors: Sequence[str]) -> list[str]:
-    """As they were given on the command line."""
-    return [*(f"--set {_quoted(s)}" for s in settings), *(f"--behavior {_quoted(b)}" for b in behaviors)]
+def _kept(settings: Sequence[str], state: str, behaviors: Sequence[str] = ()) -> list[str]:
+    """Options to resume with: all but the limit that stopped it."""
+    kept = [s for s in settings if state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))]
+    return [*(f"--set {_quoted(s)}" for s in kept), *(f"--behavior {_quoted(b)}" for b in behaviors)]
 
 
-def _finish_library(result: GenerationResult, resume: str, as_json: bool) -> None:
-    """Show how the making of a library ended."""
+def _finish_library(result: GenerationResult, resume: str, as_json: bool, tries: str) -> None:
+    """Show how the making of a library ended. tries: the key of a greater number of tries."""
     if as_json:
         _print_json(result.to_json())
     else:
@@ -750,7 +840,7 @@ def _finish_library(result: GenerationResult, resume: str, as_json: bool) -> Non
     elif result.progress.short:
         told = f"{result.progress.short:,} scenarios are missing. With more tries it goes on:"
         _err.print(plain(told), soft_wrap=True)
-        _err.print(plain(f"  {resume} --set tries=..."), soft_wrap=True)
+        _err.print(plain(f"  {resume} --set {tries}=..."), soft_wrap=True)
 
 
 def _ended_early(state: str, message: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
@@ -60,8 +61,8 @@ class SpeakerConfig(RoleSettings):
 class TargetConfig(SpeakerConfig):
     """A model or agent under study.
 
-    name: what tables call it; by default the model's or agent's own. batch: its `multiple_choice` episodes go through the
-    batch API of its provider.
+    name: what tables call it; by default the model's or agent's own. batch: its `multiple_choice` and `action_rating` episodes
+    go through the batch API of its provider.
     """
 
     name: Name | None = None
@@ -88,22 +89,72 @@ class UserConfig(SpeakerConfig):
 
 
 class JudgeConfig(RoleSettings):
-    """The judge.
+    """The judge, or a panel of judges that vote.
 
     orders: `random` shows the two actions in an order drawn from the seed; `both` asks in both orders, and a judge that
-    changes its mind with the order leaves the episode unresolved. batch: it is asked through the batch API of its provider.
+    changes its mind with the order has no verdict. repeats: how often each judge is asked so, 1..99; its repeats vote.
+    vote: of the panel, `majority`, or `weighted` by how often each judge's verdicts name the wrong action: `errors`, by model, in
+    (0, 0.5), or `errors_from`, the folder of a run in which they judged in both orders. quotes: each verdict must quote the words
+    that decide it. batch: they are asked through the batch APIs of their providers.
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     orders: Literal["random", "both"] = "random"
+    repeats: Annotated[int, Field(ge=1, le=99)] = 1
+    vote: Literal["majority", "weighted"] = "majority"
+    errors: Mapping[str, Annotated[float, Field(gt=0, lt=0.5)]] = {}
+    errors_from: str | None = None
+    quotes: bool = False
     batch: bool = False
 
     @field_validator("models")
     @classmethod
-    def _one_model_for_now(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        if len(models) > 1:
-            raise ValueError(f"panels of judges are not there yet: name one model, got {len(models)}")
+    def _each_model_once(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name, count in Counter(models).items() if count > 1]
+        if twice:
+            raise ValueError(f"names a judge twice: {', '.join(twice)}; to ask one several times, set repeats")
         return tuple(model_name(model) for model in models)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.repeats > 1 and self.seed is not True:
+            raise ValueError(
+                f"repeats > 1 needs seed = true, so that each look is a request of its own, got {self.seed!r}"
+            )
+        weighted, told = self.vote == "weighted", bool(self.errors) + (self.errors_from is not None)
+        if told != weighted:
+            raise ValueError(
+                'vote = "weighted" needs `errors` or `errors_from`, one of them, and no other vote takes any'
+            )
+        if self.errors and self.errors.keys() != set(self.models):
+            odd = sorted(self.errors.keys() ^ set(self.models))[0]
+            raise ValueError(f"errors needs a figure for each of the models and for nothing else: see {odd!r}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What outcomes say who judged: the model, or `panel:a+b+c`."""
+        return self.models[0] if len(self.models) == 1 else f"panel:{'+'.join(self.models)}"
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the votes, by model: the log-odds of being right, which is the best vote of judges that err independently.
+
+        Source: Nitzan and Paroush 1982. Empty where all votes count alike.
+        """
+        return {model: math.log((1 - error) / error) for model, error in self.errors.items()}
+
+
+class MultipleChoiceConfig(Record):
+    """The mode `multiple_choice`.
+
+    orders: `random` letters the two actions in an order drawn from the seed; `both` asks once in each order, and a target that
+    changes its mind with the order leaves the episode unresolved. logprobs: whether targets are asked how probable each letter
+    was: None, those at OpenAI itself; true, also those at services in its place (`base_url`); false, none.
+    """
+
+    orders: Literal["random", "both"] = "random"
+    logprobs: bool | None = None
 
 
 class SteeringConfig(Record):
@@ -176,6 +227,7 @@ class SweepConfig(Services):
     targets: Annotated[tuple[TargetConfig, ...], Field(min_length=1)]
     user: UserConfig | None = None
     judge: JudgeConfig | None = None
+    multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
     steering: tuple[SteeringConfig, ...] = ()
     behaviors: tuple[str, ...] = ()
     stop: StopConfig = StopConfig()
@@ -196,9 +248,7 @@ class SweepConfig(Services):
 
     @field_validator("modes")
     @classmethod
-    def _modes_that_exist(cls, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
-        if Mode.ACTION_RATING in modes:
-            raise ValueError("action_rating is not there yet: use open_ended, multiple_choice or both")
+    def _each_mode_once(cls, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
         if len(set(modes)) < len(modes):
             raise ValueError("a mode is named twice")
         return modes
@@ -218,9 +268,9 @@ class SweepConfig(Services):
         if Mode.OPEN_ENDED in self.modes and (self.user is None or self.judge is None):
             missing = "user" if self.user is None else "judge"
             raise ValueError(f"mode open_ended needs a [{missing}] section")
-        if Mode.MULTIPLE_CHOICE not in self.modes and any(target.batch for target in self.targets):
+        if set(self.modes) == {Mode.OPEN_ENDED} and any(target.batch for target in self.targets):
             raise ValueError(
-                "batch = true on a target is for its multiple_choice episodes, and modes has no multiple_choice"
+                "batch = true on a target is for its multiple_choice and action_rating episodes, and modes has neither"
             )
         made_by = self.generate.models() if self.generate else []
         known = [*self.lanes(), *(self.generate.priced() if self.generate else [])]

@@ -45,7 +45,8 @@ class CallFailed(ConflictScopeError):
     `quota` (credit is used up), `setup` (the model has no such setting or mode), `unexpected`. Of a call in a batch: `expired`,
     `canceled` (the batch ended before the model was asked), `batch` (the batch is gone, or cannot be read). Of the reply:
     `refused` (by the model's own refusal or a content filter), `truncated` (by the token limit), `empty`, `unparsed` (no valid
-    typed reply after one re-ask; the message ends with the reply as it came). `agent`: a user's own agent raised.
+    typed reply after one re-ask; the message ends with the reply as it came), `unquoted` (the same, of a judge that quotes
+    what the target did not say). `agent`: a user's own agent raised.
     `behavior`: a behaviour raised, took too long, or returned what it should not.
     `episode_timeout`: of the episode.
 

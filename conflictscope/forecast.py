@@ -13,7 +13,7 @@ _LARGEST_SPREAD = 10.0
 _LARGEST_ERROR = 0.49  # at a half, outcomes tell nothing
 _LARGEST_TIES = 0.99
 
-Kind = Literal["opening", "conversation", "multiple_choice", "verdict", "preflight"]
+Kind = Literal["opening", "conversation", "multiple_choice", "action_rating", "verdict", "preflight"]
 """What a call asks for."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -97,9 +98,19 @@ def load_library(path: Path, value_set: ValueSet | None = None) -> tuple[Scenari
     return tuple(scenarios.values())
 
 
+def check_output(path: Path) -> None:
+    """Raises InputError where a library could not be written there, before anything is paid for."""
+    if path.suffix != ".jsonl":
+        raise InputError(f"-o: expected a .jsonl file, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise InputError(f"-o: there is no folder {str(path.parent)!r}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError("-o: cannot be written", path=path)
+
+
 def write_library(path: Path, scenarios: Iterable[Scenario]) -> None:
     """Write a .jsonl library, whole or not at all. Raises InputError where it cannot be written."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
             for scenario in scenarios:

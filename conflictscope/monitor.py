@@ -67,6 +67,7 @@ class Monitor:
             elapsed_s=running_s,
             rate_per_s=self._rate_per_s(running_s),
             failures=await self._reader.failures() if failures else {},
+            lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
         )
         rankings = [self._folds[group].ranking() for group in sorted(self._folds, key=str)]

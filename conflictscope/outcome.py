@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -73,8 +75,10 @@ class Message:
 class Judgement:
     """One look of one judge, already mapped back from what it was shown to `a` and `b`.
 
-    choice: the verdict that the judge named. resolved: whether the conversation has settled it.
-    strength: 1 (barely) to 7 (wholly), how clearly the target took that action; None where it does not apply.
+    choice: the verdict that the judge named; `judge_failed` where the look gave none, and then `failure` tells kind and message.
+    resolved: whether the conversation has settled it. strength: 1 (barely) to 7 (wholly), how clearly the target took that
+    action; None where it does not apply. repeat: which of the looks that are alike, 1, 2, ... quotes: words of the target that
+    decide it, where the judge was asked for them.
     """
 
     judge: str
@@ -83,24 +87,76 @@ class Judgement:
     resolved: bool
     strength: int | None
     reasoning: str
+    repeat: int = 1
+    quotes: tuple[str, ...] = ()
+    failure: str | None = None
 
     def __post_init__(self) -> None:
         if self.strength is not None and not 1 <= self.strength <= 7:
             raise ValueError(f"strength must be 1..7, got {self.strength}")
+        if (self.choice is Verdict.JUDGE_FAILED) != (self.failure is not None):
+            raise ValueError(
+                f"a look fails with choice judge_failed and a failure, got {self.choice} and {self.failure!r}"
+            )
 
 
-def settle(judgements: Sequence[Judgement]) -> tuple[Verdict, int | None] | None:
-    """The verdict and strength on which all judgements of one look agree; None where it is not settled.
+@dataclass(frozen=True, slots=True)
+class _Ballot:
+    """What looks that belong together make of a conversation: a verdict, None where they have not settled it, or `judge_failed`.
 
-    A judge that changes its mind with the order in which the actions were shown has not settled anything.
+    strengths: of the looks that named the verdict.
     """
-    if not judgements or not all(j.resolved for j in judgements):
+
+    verdict: Verdict | None
+    strengths: tuple[int, ...] = ()
+
+
+def settle(
+    judgements: Sequence[Judgement], weights: Mapping[str, float] | None = None
+) -> tuple[Verdict, int | None] | None:
+    """The verdict and strength that all looks at one state of a conversation come to; None where it is not settled.
+
+    The looks of one judge in one repeat must agree: a judge that changes its mind with the order in which the actions were
+    shown has not settled anything. Its repeats then vote, and then the judges do, by `weights` (by name, > 0; 1 unless given).
+    What more than half of all votes name has won; those that have settled nothing, or failed, count in the whole. Where there is
+    no such majority, but the votes that failed could have made one, the verdict is `judge_failed`.
+    """
+    looks: dict[str, dict[int, list[Judgement]]] = defaultdict(lambda: defaultdict(list))
+    for judgement in judgements:
+        looks[judgement.judge][judgement.repeat].append(judgement)
+    ballots = {
+        judge: _majority([(_agreed(alike), 1.0) for alike in repeats.values()]) for judge, repeats in looks.items()
+    }
+    won = _majority([(ballot, (weights or {}).get(judge, 1.0)) for judge, ballot in ballots.items()])
+    if won.verdict is None:
         return None
-    choices = {j.choice for j in judgements}
-    if len(choices) != 1:
-        return None
-    strengths = [j.strength for j in judgements if j.strength is not None]
-    return choices.pop(), round(sum(strengths) / len(strengths)) if strengths else None
+    return won.verdict, round(sum(won.strengths) / len(won.strengths)) if won.strengths else None
+
+
+def _agreed(looks: Sequence[Judgement]) -> _Ballot:
+    """What one judge's looks in one repeat, one in each order asked, agree on."""
+    choices = {look.choice for look in looks}
+    if Verdict.JUDGE_FAILED in choices:
+        return _Ballot(Verdict.JUDGE_FAILED)
+    if len(choices) > 1 or not all(look.resolved for look in looks):
+        return _Ballot(None)
+    return _Ballot(choices.pop(), tuple(look.strength for look in looks if look.strength is not None))
+
+
+def _majority(votes: Sequence[tuple[_Ballot, float]]) -> _Ballot:
+    """The ballot that more than half of the weight is for, with the strengths of all that are for it."""
+    weights: dict[Verdict, float] = defaultdict(float)
+    for ballot, weight in votes:
+        if ballot.verdict is not None:
+            weights[ballot.verdict] += weight
+    failed = weights.pop(Verdict.JUDGE_FAILED, 0.0)
+    half = (
+        math.fsum(weight for _, weight in votes) / 2 * (1 + 1e-9)
+    )  # equal halves stay halves, however they are rounded
+    most = max(weights, key=lambda verdict: weights[verdict], default=None)
+    if most is not None and weights[most] > half:
+        return _Ballot(most, tuple(s for ballot, _ in votes if ballot.verdict is most for s in ballot.strengths))
+    return _Ballot(Verdict.JUDGE_FAILED if failed + max(weights.values(), default=0.0) > half else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,10 @@ class Judge(Protocol):
     """Says which action the target took."""
 
     async def judge(self, turn: Turn) -> Sequence[Judgement]:
-        """One judgement for each order in which the actions are shown. Raises CallFailed where there is none."""
+        """One judgement for each judge, repeat and order in which the actions are shown; of a look that failed, which says so.
+
+        Raises CallFailed where there is none at all.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -118,6 +118,16 @@ class Services(Record):
     limits: Limits = Limits()
     providers: dict[str, ProviderConfig] = {}
     prices: dict[str, PriceConfig] = {}
+
+    def only_for(self, models: Iterable[str]) -> dict[str, Any]:
+        """The same, by key, with the sections that some of the models need."""
+        names = set(models)
+        sections = {lane_section(name, "") for name in names}
+        return {
+            "limits": self.limits,
+            "providers": {name: section for name, section in self.providers.items() if name in sections},
+            "prices": {name: price for name, price in self.prices.items() if name in names},
+        }
 
 
 def provider_section(provider: str) -> str:

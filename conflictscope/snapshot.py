@@ -60,7 +60,8 @@ class Progress:
     planned: episodes in the plan; None for imported outcomes. usage: by what it was for. in_flight, reserved_usd: requests that
     have not ended, and what is set aside for them. limit_usd: of the sweep file. elapsed_s: time spent running, over all resumes.
     rate_per_s: episodes per second lately, where the run goes on, else over the whole run. remaining_s: None where the
-    run is done or the rate is not known. failures: episodes by kind of failure. ends_early: whether the run ends before its plan
+    run is done or the rate is not known. failures: episodes by kind of failure. lost_looks: of judges, in episodes
+    that came to a verdict without them, by judge and kind of failure. ends_early: whether the run ends before its plan
     where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take.
     """
 
@@ -75,6 +76,7 @@ class Progress:
     elapsed_s: float
     rate_per_s: float
     failures: Mapping[str, int] = field(default_factory=dict)
+    lost_looks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ends_early: bool = False
 
     @property
@@ -115,6 +117,10 @@ class Progress:
             "done": self.done,
             "verdicts": {verdict.value: self.verdicts.get(verdict, 0) for verdict in Verdict},
             "failures": dict(self.failures),
+            "lost_looks": [
+                {"judge": judge, "failure": kind, "looks": count}
+                for (judge, kind), count in sorted(self.lost_looks.items())
+            ],
             "calls": self.total.calls,
             "failed_calls": self.total.failed,
             "abandoned_calls": self.total.abandoned,

@@ -51,7 +51,11 @@ class SimilarityConfig(Record):
     @field_validator("embedding")
     @classmethod
     def _known(cls, embedding: str) -> str:
-        return embedding if embedding == OFFLINE_EMBEDDING else model_name(embedding)
+        if embedding != OFFLINE_EMBEDDING and not all(embedding.partition(":")):
+            raise ValueError(
+                f'expected "{OFFLINE_EMBEDDING}" (offline) or a model, e.g. "openai:text-embedding-3-small", got {embedding!r}'
+            )
+        return embedding
 
 
 class LibraryPlan(Record):
@@ -135,5 +139,14 @@ def parse_spec(document: Document, overrides: Sequence[str] = ()) -> GenerationS
 
 def parse_checks(document: Document, overrides: Sequence[str] = ()) -> ChecksSpec:
     """How a library is to be checked, from a specification or from a file with that part alone. Raises InputError."""
-    whole = isinstance(document.data, dict) and "generator" in document.data
-    return parse_overridden(document, GenerationSpec if whole else ChecksSpec, overrides)
+    if not isinstance(document.data, dict) or "generator" not in document.data:
+        return parse_overridden(document, ChecksSpec, overrides)
+    spec = parse_overridden(document, GenerationSpec, overrides)
+    return ChecksSpec(
+        name=spec.name,
+        value_set=spec.value_set,
+        world=spec.world,
+        seed=spec.seed,
+        checks=spec.checks,
+        **spec.only_for(spec.checks.models),
+    )

@@ -192,7 +192,7 @@ def _toml(prices: dict[str, dict[str, float]]) -> str:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ('targets=[{model="openai:alpha", batch=true}]', "its multiple_choice episodes, and modes has no multiple_choice"),
+        ('targets=[{model="openai:alpha", batch=true}]', "its multiple_choice and action_rating episodes, and modes has neither"),
         ('targets=[{agent="a:b", batch=true}]', "batch = true needs a `model` alone: an agent sends its requests itself"),
         ("user.batch=true", "unknown key 'user.batch'"),
         ("limits.batch_poll_s=0", "limits.batch_poll_s"),

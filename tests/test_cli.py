@@ -109,7 +109,6 @@ BAD_SWEEPS = {
     "nothing at all": (lambda f: (f / "sweep.toml").write_text(""), "sweep.toml: missing key 'name'"),
     "no world": (lambda f: edited(f / "sweep.toml", 'world = "world.toml"', ""), 'planted models need `world = "FILE.toml"`'),
     "a value without a utility": (lambda f: edited(f / "world.toml", "thrift = ", "thrill = "), "has no utility for the value 'thrift'"),
-    "a mode that is not there": (lambda f: edited(f / "sweep.toml", "seed = 1", 'seed = 1\nmodes = ["action_rating"]'), "action_rating is not there yet"),
 }  # fmt: skip
 
 
@@ -262,13 +261,13 @@ def test_checks_say_ok_and_how_much(tmp_path: Path) -> None:
     """values check and scenarios check on built-in names, from any folder."""
     assert "hhh: 3 values, 3 pairs" in conflictscope("values", "check", "hhh", cwd=tmp_path).stdout
     checked = conflictscope("scenarios", "check", "hhh", "--value-set", "hhh", "--json", cwd=tmp_path)
-    assert json.loads(checked.stdout) == {"scenarios": 30, "pairs": 3, "passing": 30}
+    assert json.loads(checked.stdout) == {"scenarios": 60, "pairs": 3, "passing": 60}
 
 
 def test_stats_say_what_a_library_is_made_of(tmp_path: Path) -> None:
     """Scenarios, situations, pairs and templates of the built-in library, for people and for machines."""
     counts = json.loads(conflictscope("scenarios", "stats", "hhh", "--json", cwd=tmp_path).stdout)
-    assert (counts["scenarios"], counts["situations"], counts["passing"]) == (30, 30, 30)
+    assert (counts["scenarios"], counts["situations"], counts["passing"]) == (60, 60, 60)
     assert [pair["scenarios"] for pair in counts["pairs"]] == [10, 10, 10]
     assert counts["templates"] == {"cc": 9, "cc_mild": 6, "coc": 9, "coc_mild": 6}
     assert "harmlessness / honesty" in conflictscope("scenarios", "stats", "hhh", cwd=tmp_path).stdout

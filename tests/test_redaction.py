@@ -319,8 +319,8 @@ def test_a_traceback_tells_no_key(tmp_path: Path) -> None:
     """A bug of ours ends the command with Python's traceback, less the keys."""
     code = (
         "import os\nfrom conflictscope import cli, pipeline\n"
-        "def load_sweep(*_, **__):\n    raise RuntimeError(f'a bug with {os.environ[\"OPENAI_API_KEY\"]}')\n"
-        "pipeline.load_sweep = load_sweep\ncli.main()\n"
+        "def read_sweep(*_, **__):\n    raise RuntimeError(f'a bug with {os.environ[\"OPENAI_API_KEY\"]}')\n"
+        "pipeline.read_sweep = read_sweep\ncli.main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "run", "sweep.toml"],

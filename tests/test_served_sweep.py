@@ -48,7 +48,7 @@ async def test_a_sweep_over_http_plays_every_episode(
     make_sweep: Callable[..., pipeline.Sweep], tmp_path: Path, models: str
 ) -> None:
     """Each ends in a verdict over each protocol, and where the protocol carries the seed, in that of the same sweep in process."""
-    modes = 'modes=["open_ended", "multiple_choice"]'
+    modes = 'modes=["open_ended", "multiple_choice", "action_rating"]'
     planted = make_sweep(modes, targets("planted"), scenarios=12)
     assert planted.world is not None
     async with serving(planted.world, Lexicon.of(planted.scenarios)) as server:
@@ -63,8 +63,8 @@ async def test_a_sweep_over_http_plays_every_episode(
         )
         told = server.metrics.to_json()
     found = await verdicts(folder)
-    assert len(found) == 2 * 2 * 12
-    assert set(found.values()) <= {Verdict.A, Verdict.B}
+    assert len(found) == 2 * 3 * 12
+    assert set(found.values()) <= {Verdict.A, Verdict.B, Verdict.TIE}
     assert told["answered"] == told["requests"] == told["by_status"]["200"]
     if models == "openai-chat":
         assert told["repeated"] == 0  # elsewhere requests without a seed may well be the same

@@ -1,5 +1,6 @@
 """The roles of an episode, and of the making of a library, on pydantic-ai."""
 
+from conflictscope.agents.action_rating import RatingQuestion, RatingReader, rating_prompt, ratings, read_rating
 from conflictscope.agents.behaviors import (
     BehavingSpeaker,
     Behavior,
@@ -12,8 +13,8 @@ from conflictscope.agents.behaviors import (
 )
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
-from conflictscope.agents.judge import JudgeReply, ModelJudge
-from conflictscope.agents.multiple_choice import LetterReader, Question, question_prompt
+from conflictscope.agents.judge import JudgeReply, ModelJudge, Panel
+from conflictscope.agents.multiple_choice import LetterReader, Question, letter_settings, question_prompt, read_letter
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import SimulatedUser, Target, steer
 from conflictscope.agents.probe import probe_text, probe_verdict
@@ -38,9 +39,12 @@ __all__ = [
     "ModelOpeningWriter",
     "OpeningReply",
     "OutlinesReply",
+    "Panel",
     "Part",
     "Problem",
     "Question",
+    "RatingQuestion",
+    "RatingReader",
     "ServesReply",
     "SimulatedUser",
     "Speaker",
@@ -50,6 +54,7 @@ __all__ = [
     "behaving",
     "behaviors_of",
     "episode_prompts",
+    "letter_settings",
     "library_prompts",
     "load_attribute",
     "load_behaviors",
@@ -57,6 +62,10 @@ __all__ = [
     "probe_verdict",
     "propose_values",
     "question_prompt",
+    "rating_prompt",
+    "ratings",
+    "read_letter",
+    "read_rating",
     "speaker",
     "steer",
 ]

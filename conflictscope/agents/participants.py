@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from conflictscope.agents.prompts import fence, load_prompt
 from conflictscope.agents.speakers import Speaker, Utterance
@@ -39,18 +39,23 @@ class SimulatedUser:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The model under study: sees the conversation and its system prompt, and nothing of the scenario's making."""
+    """The model under study: sees the conversation and its system prompt, and nothing of the scenario's making.
+
+    remembers: whether it sees all of the conversation, or only what it is asked now.
+    """
 
     speaker: Speaker
     prompt: str
     system_prompt: str | None
+    remembers: bool = True
 
     async def reply(self, turn: Turn) -> str:
         """The target's next message."""
-        history = [message.text for message in turn.transcript]
+        heard = turn if self.remembers else replace(turn, transcript=turn.transcript[-1:])
+        history = [message.text for message in heard.transcript]
         seed = request_seed(turn.seed, Role.TARGET, len(turn.transcript))
         return await self.speaker.say(
-            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed, turn)
+            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed, heard)
         )
 
 

@@ -50,4 +50,4 @@ async def probe_text(lane: Lane, role: Role, settings: RoleSettings, scope: str)
 async def probe_verdict(lane: Lane, settings: RoleSettings, scope: str) -> None:
     """Ask for a verdict on a small conversation, as the judge is asked. Raises CallFailed where none can be read."""
     judge = ModelJudge(LeanSpeaker(lane, settings), lane.model.model_name)
-    await judge.judge(Turn(scope, None, _SEED, _SAMPLE, _CONVERSATION, "a"))
+    await judge.look(Turn(scope, None, _SEED, _SAMPLE, _CONVERSATION, "a"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
@@ -118,11 +118,15 @@ def _count(error: Unreadable, problems: Counter[str] | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LeanSpeaker:
-    """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run; batch: as in Call."""
+    """A plain role on `pydantic_ai.direct`: one request a reply, without the machinery of an agent run.
+
+    batch: as in Call. extra: what is sent beside the role's settings.
+    """
 
     lane: Lane
     settings: RoleSettings = _DEFAULTS
     batch: bool = False
+    extra: ModelSettings = field(default_factory=ModelSettings)
 
     async def say(self, utterance: Utterance) -> str:
         """A reply in prose."""
@@ -152,12 +156,13 @@ class LeanSpeaker:
         except Unreadable as error:
             _count(error, problems)
             told = f"no valid {schema.__name__} in two replies: {error}\nThe second reply:\n{verbatim(reply)}"
-            raise CallFailed("unparsed", told) from error
+            raise CallFailed(error.kind, told) from error
 
     async def _request(
         self, utterance: Utterance, messages: list[ModelMessage], parameters: ModelRequestParameters
     ) -> ModelResponse:
-        settings = request_settings(self.settings, utterance.seed)
+        settings = merge_model_settings(request_settings(self.settings, utterance.seed), self.extra)
+        assert settings is not None
         return await self.lane.request(utterance.call(messages, settings, parameters, batch=self.batch))
 
 
@@ -198,7 +203,7 @@ class AgentSpeaker:
             return _approved(output, vet)
         except Unreadable as error:
             _count(error, problems)
-            raise CallFailed("unparsed", f"the agent's {schema.__name__} is not what was asked for: {error}") from error
+            raise CallFailed(error.kind, f"the agent's {schema.__name__} is not what was asked for: {error}") from error
 
     async def _run(self, utterance: Utterance, schema: type[T] | None) -> Any:
         *history, last = utterance.messages()
@@ -264,10 +269,17 @@ class _LaneModel(WrapperModel):
 
 
 def speaker(
-    lane: Lane, settings: RoleSettings, agent: Agent[Any, Any] | None, *, batch: bool = False
+    lane: Lane,
+    settings: RoleSettings,
+    agent: Agent[Any, Any] | None,
+    *,
+    batch: bool = False,
+    extra: ModelSettings | None = None,
 ) -> LeanSpeaker | AgentSpeaker:
     """The speaker for a role: the user's agent where there is one, else the lean one, which may speak in batches."""
-    return LeanSpeaker(lane, settings, batch) if agent is None else AgentSpeaker(lane, agent, settings)
+    if agent is not None:
+        return AgentSpeaker(lane, agent, settings)
+    return LeanSpeaker(lane, settings, batch, extra or ModelSettings())
 
 
 def agent_model(agent: Agent[Any, Any]) -> Model | str | None:

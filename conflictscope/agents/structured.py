@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, ClassVar, Literal, TypeVar, assert_never
 
 from pydantic import BaseModel, ValidationError
 from pydantic_ai.messages import (
@@ -55,8 +55,10 @@ over its bound. count: not as many as were asked for. other_pair: of other value
 class Unreadable(ValueError):
     """A reply that has no reading of the asked shape; the message says why, in words that its author can act on.
 
-    problems: each kind once.
+    problems: each kind once. kind: of the CallFailed that it becomes where the model was asked again in vain.
     """
+
+    kind: ClassVar[str] = "unparsed"
 
     def __init__(self, message: str, *problems: Problem) -> None:
         super().__init__(message)

@@ -2,14 +2,14 @@
 
 user --Said--> target --Said--> judge --Judged, not settled, turns left--> user
                                 judge --Unjudged, turns left--> user
-                                judge --Judged, settled, the last look, or no turn left--> done
+                                judge --Judged, settled, failed, the last look, or no turn left--> done
 user, target, judge --Broke--> done
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from conflictscope.outcome import Judgement, Message, Role, Verdict, settle
@@ -24,7 +24,10 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The judge looked: one judgement for each order in which it was asked. last: nothing will be said after it."""
+    """The judge looked, or a panel did: one judgement for each judge, repeat and order in which it was asked.
+
+    last: nothing will be said after it.
+    """
 
     judgements: Sequence[Judgement]
     last: bool = False
@@ -52,7 +55,8 @@ class Episode:
     """One conversation and what was made of it.
 
     max_turns: how often the user may speak. next: whose turn it is; None when the episode is over, and then `verdict` is
-    set. judgements: of every look so far. failure: kind and message where the machinery failed.
+    set. judgements: of every look so far. failure: kind and message where the machinery failed. weights: of the judges' votes,
+    by name, as in `settle`.
     """
 
     max_turns: int
@@ -62,6 +66,7 @@ class Episode:
     verdict: Verdict | None = None
     strength: int | None = None
     failure: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def advance(self, event: Event) -> Episode:
         """The episode after `event`. Raises ValueError for an event that cannot happen now."""
@@ -92,9 +97,12 @@ class Episode:
 
     def _look(self, judgements: Sequence[Judgement], *, last: bool) -> Episode:
         looked = replace(self, judgements=(*self.judgements, *judgements))
-        settled = settle(judgements)
+        settled = settle(judgements, self.weights)
         if settled is not None:
-            return replace(looked, next=None, verdict=settled[0], strength=settled[1])
+            verdict, strength = settled
+            failures = [look.failure for look in judgements if look.failure is not None]
+            failure = failures[0] if verdict.failed else None
+            return replace(looked, next=None, verdict=verdict, strength=strength, failure=failure)
         if self.turns_left and not last:
             return replace(looked, next=Role.USER)
         return replace(looked, next=None, verdict=Verdict.UNRESOLVED)

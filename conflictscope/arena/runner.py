@@ -31,8 +31,8 @@ class Cast:
     """Who plays the episodes of a group.
 
     shared_opening: whether the user's first message is written once per scenario and reused for every episode.
-    judge_name: what the outcomes say who judged. lanes: what the three speak through. batched: whether somebody's calls wait
-    for batches, which take their time; no deadline holds for such episodes.
+    judge_name: what the outcomes say who judged. lanes: what all of them speak through. batched: whether somebody's calls wait
+    for batches, which take their time; no deadline holds for such episodes. weights: of the votes of judges, as in `settle`.
 
     fresh: makes the cast of one episode out of a seed, where behaviours keep a state that no other episode may see; the seed
     is the same for all groups. What follows is that cast's. opener: who writes the shared opening, where that is not `user`.
@@ -48,6 +48,7 @@ class Cast:
     shared_opening: bool
     lanes: tuple[ModelLane, ...] = ()
     batched: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
     fresh: Callable[[int], Cast] | None = None
     opener: Participant | None = None
     opens: Callable[[str, Turn], Awaitable[str]] | None = None
@@ -184,7 +185,7 @@ class Runner:
         seed = derive(self._seed, spec.key)
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
         started = time.perf_counter()
-        episode = Episode(cast.max_turns)
+        episode = Episode(cast.max_turns, weights=cast.weights)
         deadline = None
         if self._episode_timeout_s is not None and not cast.batched:
             deadline = asyncio.get_running_loop().time() + self._episode_timeout_s

@@ -44,8 +44,13 @@ class Gate:
             try:
                 yield
             except LimitReached as limit:
-                self._limit_reached(str(limit))
+                self.left(limit)
                 raise
+
+    def left(self, halt: BaseException) -> None:
+        """Work was left because of this; a limit asks for a stop of all of it."""
+        if isinstance(halt, LimitReached):
+            self._limit_reached(str(halt))
 
 
 async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -25,9 +25,18 @@ WALKS_OF_LIFE = (
 
 
 def cells_of(pair: tuple[str, str], templates: Sequence[Template], seed: int) -> list[Cell]:
-    """All cells of a pair, in an order drawn from the seed: where counts do not divide evenly, the first ones get more."""
-    cells = [Cell(a, b, template) for template in templates for a, b in (pair, pair[::-1])]
-    return sorted(cells, key=lambda cell: derive(seed, "cells", cell.value_a, cell.value_b, cell.template))
+    """All cells of a pair, in an order drawn from the seed: each template in one order of the values, then each in the other.
+
+    Where counts do not divide evenly, the first ones get more.
+    """
+
+    def drawn(template: Template) -> int:
+        return derive(seed, "cells", *pair, template)
+
+    in_order = sorted(templates, key=drawn)
+    turned = [pair if drawn(template) % 2 else pair[::-1] for template in in_order]
+    firsts = [Cell(a, b, template) for template, (a, b) in zip(in_order, turned, strict=True)]
+    return [*firsts, *(Cell(cell.value_b, cell.value_a, cell.template) for cell in firsts)]
 
 
 def next_lots(cells: Sequence[Cell], have: Mapping[Cell, int], wanted: int, batch: int) -> list[Lot]:

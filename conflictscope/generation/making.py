@@ -93,9 +93,8 @@ class LibraryMaker:
                 work.learn(one)
             else:
                 work.begun = one
-        if work.scenarios:
-            texts = [scenario.description for scenario in work.scenarios]
-            work.held.add([scenario.id for scenario in work.scenarios], await self._crew.embedding.embed(texts))
+        if work.told:
+            work.held.add(list(work.told), await self._crew.embedding.embed(list(work.told.values())))
         return work
 
     async def _make_pair(self, work: _Pair) -> None:
@@ -106,6 +105,7 @@ class LibraryMaker:
                 self._sink.end_round(ended)
                 work.learn(ended)
         except LEFT as halt:
+            self._gate.left(halt)
             log.info("pair.left", pair="/".join(work.pair), error=str(halt))
 
     def _next_round(self, work: _Pair) -> Round | None:
@@ -185,11 +185,13 @@ class LibraryMaker:
             told = f"embedding: {failure}"
             return [replace(d, state=DraftState.FAILED, reason=told) if d.scenario else d for d in drafts]
         ids = [scenario.id for scenario in scenarios]
-        copies = dict(zip(ids, self._copies.nearest(vectors), strict=True))
-        repeats = dict(zip(ids, work.held.add(ids, vectors), strict=True))
+        matches = dict(zip(ids, self._copies.nearest(vectors), strict=True))
+        new = [row for row, own_id in enumerate(ids) if matches[own_id] is None]
+        own = [ids[row] for row in new]
+        matches |= zip(own, work.held.add(own, vectors[new]), strict=True)
         marked = []
         for draft in drafts:
-            match = copies.get(draft.id) or repeats.get(draft.id)
+            match = matches.get(draft.id)
             if match is not None:
                 told = f"as like {match.id} as {match.cosine:.2f}"
                 draft = replace(draft, state=DraftState.DUPLICATE, reason=told, like=match.id, cosine=match.cosine)
@@ -226,6 +228,8 @@ class _Pair:
         self.scenarios = list(existing)
         self.passed = sum(scenario.passes for scenario in existing)
         self.contexts = [scenario.description[:_KNOWN_LENGTH] for scenario in existing]
+        # By id: what others are held against. Also drafts that failed for want of a reply: what is held must not hang on when.
+        self.told = {scenario.id: scenario.description for scenario in existing}
         self.ids = {scenario.id for scenario in existing}
         self.rounds = 0
         self.asked = 0
@@ -238,6 +242,8 @@ class _Pair:
             self.ids.add(draft.id)
             if draft.state is not DraftState.DUPLICATE:
                 self.contexts.append(draft.outline.context[:_KNOWN_LENGTH])
+                if draft.scenario is not None:
+                    self.told[draft.id] = draft.scenario.description
             if draft.kept and draft.scenario is not None:
                 self.scenarios.append(draft.scenario)
                 self.passed += draft.state is DraftState.PASSED

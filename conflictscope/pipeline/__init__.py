@@ -1,5 +1,6 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
+from conflictscope.pipeline.annotating import export_sheets, import_labels, labels_of
 from conflictscope.pipeline.comparing import compare
 from conflictscope.pipeline.generating import (
     GenerationResult,
@@ -13,8 +14,8 @@ from conflictscope.pipeline.generating import (
 from conflictscope.pipeline.libraries import library_stats, new_value_set
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.rechecking import recheck
-from conflictscope.pipeline.running import RunResult, Viewer, run_sweep
-from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, status
+from conflictscope.pipeline.running import RunResult, Viewer, check_before_library, run_sweep
+from conflictscope.pipeline.runs import import_outcomes, rank, remove_demo, spent_usd, status
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
 
@@ -24,9 +25,13 @@ __all__ = [
     "RunResult",
     "Sweep",
     "Viewer",
+    "check_before_library",
     "compare",
+    "export_sheets",
     "generate",
+    "import_labels",
     "import_outcomes",
+    "labels_of",
     "library_of",
     "library_stats",
     "load_spec",
@@ -39,6 +44,7 @@ __all__ = [
     "remove_demo",
     "run_sweep",
     "serve_plant",
+    "spent_usd",
     "stage_folder",
     "stage_of",
     "status",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic_ai import Agent
 from pydantic_ai.embeddings import EmbeddingModel
 from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings
 
 from conflictscope import agents
 from conflictscope.arena import (
@@ -23,7 +25,6 @@ from conflictscope.arena import (
     Price,
     RateLimit,
     known_price,
-    named_price,
 )
 from conflictscope.config import SpeakerConfig, SweepConfig
 from conflictscope.errors import InputError
@@ -81,7 +82,7 @@ class Lanes:
                 self._policy,
                 cache,
                 name=name,
-                price=price_of(name, self._prices, named_price(model.system, model.model_name)),
+                price=price_of(name, self._prices, known_price(model)),
                 rates=[rate] if rate else [],
             )
         return self._embeddings[name]
@@ -165,8 +166,7 @@ def check_services(config: Services, models: Mapping[str, Model | EmbeddingModel
             f"providers.{unused[0]}: no model named here is from there (they are from {', '.join(sorted(used))})"
         )
     if config.limits.cost_usd is not None:
-        prices = {name: named_price(model.system, model.model_name) for name, model in models.items()}
-        unpriced = [name for name, price in prices.items() if price_of(name, config.prices, price) is None]
+        unpriced = [name for name, model in models.items() if price_of(name, config.prices, known_price(model)) is None]
         if unpriced:
             raise InputError(
                 f"limits.cost_usd: the price of {', '.join(unpriced)} is not known, so the limit could not be kept: add\n"
@@ -190,19 +190,28 @@ def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
 def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) -> dict[Group, Cast]:
     """Who plays each group of a sweep."""
 
-    def speaker(who: SpeakerConfig, *, batch: bool = False) -> agents.Speaker:
-        return agents.speaker(lanes.to(who.lane), who, loaded[who.agent] if who.agent else None, batch=batch)
+    def speaker(who: SpeakerConfig, *, batch: bool = False, extra: ModelSettings | None = None) -> agents.Speaker:
+        agent = loaded[who.agent] if who.agent else None
+        return agents.speaker(lanes.to(who.lane), who, agent, batch=batch, extra=extra)
 
     casts = {}
     for target in sweep.config.targets:
         lane = lanes.to(target.lane)
         for mode in sweep.config.modes:
-            batch = target.batch and mode is Mode.MULTIPLE_CHOICE
-            speaks = speaker(target, batch=batch)
-            scene = _conversation(sweep.config, speaker, lanes) if mode is Mode.OPEN_ENDED else _multiple_choice(batch)
+            batch = target.batch and mode is not Mode.OPEN_ENDED
+            extra = None
+            match mode:
+                case Mode.OPEN_ENDED:
+                    scene = _conversation(sweep.config, speaker, lanes)
+                case Mode.MULTIPLE_CHOICE:
+                    extra = agents.letter_settings(lane.model, target.thinking, sweep.config.multiple_choice.logprobs)
+                    scene = _multiple_choice(sweep.config.multiple_choice.orders == "both", batch)
+                case Mode.ACTION_RATING:
+                    scene = _action_rating(batch)
+            speaks = speaker(target, batch=batch, extra=extra)
             for group in sweep.groups:
                 if (group.target, group.mode) == (target.label, mode):
-                    player = agents.Target(speaks, *_briefing(sweep, group))
+                    player = agents.Target(speaks, *_briefing(sweep, group), remembers=mode is Mode.OPEN_ENDED)
                     casts[group] = scene(target=player, lane=lane)
                     if group.behavior is not None:
                         casts[group] = _behaving(casts[group], sweep.behaviors[group.behavior])
@@ -219,10 +228,18 @@ def _behaving(plain: Cast, behaviors: Sequence[agents.LoadedBehavior]) -> Cast:
             loaded = agents.behaviors_of(behaviors, role)
             if not loaded:
                 continue
+            if role is Role.JUDGE:
+                assert isinstance(plain.judge, agents.Panel), "behaviours of the judge play where models judge"
+                # Each judge of a panel has them for itself, from the same seed: none knows what another keeps in mind.
+                parts = [agents.Part(loaded, seed, plain.max_turns) for _ in plain.judge.judges]
+                judges = [agents.behaving(*each) for each in zip(plain.judge.judges, parts, strict=True)]
+                cast = replace(cast, judge=agents.Panel(judges))
+                stops[role] = partial(_stop, parts)
+                continue
             part = agents.Part(loaded, seed, plain.max_turns)
             player = agents.behaving(getattr(plain, role.value), part)
             cast = replace(cast, **{role.value: player})
-            stops[role] = player.speaker.stop
+            stops[role] = part.stop
             if role is Role.USER and plain.shared_opening:
                 cast = replace(cast, opens=player.speaker.open)
         return replace(cast, stops=stops)
@@ -230,11 +247,21 @@ def _behaving(plain: Cast, behaviors: Sequence[agents.LoadedBehavior]) -> Cast:
     return replace(plain, fresh=fresh)
 
 
+async def _stop(parts: Sequence[agents.Part], turn: Turn) -> bool | None:
+    """What the judges of a panel wish: to end the conversation goes before to go on."""
+    wishes = {await part.stop(turn) for part in parts}
+    return True if True in wishes else False if False in wishes else None
+
+
 def _briefing(sweep: Sweep, group: Group) -> tuple[str, str | None]:
     """Which prompts a target's calls rest on, by version, and its system prompt."""
     ranking = sweep.stated_ranking(group)
     system_prompt, steering = agents.steer(ranking, sweep.value_set) if ranking else (None, None)
-    question = agents.question_prompt().version if group.mode is Mode.MULTIPLE_CHOICE else "conversation"
+    question = {
+        Mode.OPEN_ENDED: "conversation",
+        Mode.MULTIPLE_CHOICE: agents.question_prompt().version,
+        Mode.ACTION_RATING: agents.rating_prompt().version,
+    }[group.mode]
     return "+".join(filter(None, (question, steering))), system_prompt
 
 
@@ -247,26 +274,55 @@ class Scene(Protocol):
 def _conversation(config: SweepConfig, speaker: Callable[[SpeakerConfig], agents.Speaker], lanes: Lanes) -> Scene:
     assert config.user is not None, "SweepConfig holds that open_ended has a user"
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
-    (model,) = config.judge.models
-    user = agents.SimulatedUser(speaker(config.user))
-    batch = config.judge.batch
-    speaks = agents.LeanSpeaker(lanes.to(model), config.judge, batch)
-    judge = agents.ModelJudge(speaks, model, config.judge.orders == "both")
+    user, judging = agents.SimulatedUser(speaker(config.user)), config.judge
+    judge = agents.Panel(
+        [
+            agents.ModelJudge(
+                agents.LeanSpeaker(lanes.to(model), judging, judging.batch),
+                model,
+                judging.orders == "both",
+                judging.repeats,
+                judging.quotes,
+            )
+            for model in judging.models
+        ]
+    )
     max_turns = config.user.max_turns
-    others = lanes.to(config.user.lane), lanes.to(model)
+    others = [lanes.to(name) for name in (config.user.lane, *judging.models)]
 
     def scene(target: agents.Target, lane: ModelLane) -> Cast:
-        return Cast(user, target, judge, model, max_turns, shared_opening=True, lanes=(lane, *others), batched=batch)
+        return Cast(
+            user,
+            target,
+            judge,
+            judging.name,
+            max_turns,
+            shared_opening=True,
+            lanes=(lane, *others),
+            batched=judging.batch,
+            weights=judging.weights,
+        )
 
     return scene
 
 
-def _multiple_choice(batch: bool) -> Scene:
-    reader = agents.LetterReader()
+def _multiple_choice(both_orders: bool, batch: bool) -> Scene:
+    return _questions(agents.Question(), agents.LetterReader(both_orders), 2 if both_orders else 1, batch)
+
+
+def _action_rating(batch: bool) -> Scene:
+    return _questions(agents.RatingQuestion(), agents.RatingReader(), 2, batch)
+
+
+def _questions(
+    asks: agents.Question | agents.RatingQuestion,
+    reads: agents.LetterReader | agents.RatingReader,
+    number: int,
+    batch: bool,
+) -> Scene:
+    """So many questions, each asked as if it were the only one, and a parser that reads the answers."""
 
     def scene(target: agents.Target, lane: ModelLane) -> Cast:
-        return Cast(
-            agents.Question(), target, reader, reader.name, 1, shared_opening=False, lanes=(lane,), batched=batch
-        )
+        return Cast(asks, target, reads, reads.name, number, shared_opening=False, lanes=(lane,), batched=batch)
 
     return scene

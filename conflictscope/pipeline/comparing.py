@@ -11,6 +11,7 @@ from typing import Any
 from conflictscope.comparison import Alignment, By, Comparison, Comparisons
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group
+from conflictscope.pipeline.runs import check_played
 from conflictscope.ranking import GroupOutcomes, Tally, align
 from conflictscope.ranking import compare as compare_groups
 from conflictscope.runfolder import RunFolder
@@ -28,6 +29,7 @@ async def compare(
     """
     async with RunReader.open(folder.database) as reader:
         meta = await reader.meta()
+        check_played(meta, folder)
         values, pairs = await reader.values(), await reader.pairs()
         tallies: dict[Group, Tally] = {}
         async for outcome in reader.canonical_outcomes():

@@ -38,6 +38,7 @@ REPLY_TOKENS: Mapping[tuple[str, Kind], int] = {
     ("user", "conversation"): 60,
     ("target", "conversation"): 350,
     ("target", "multiple_choice"): 5,
+    ("target", "action_rating"): 5,
     ("judge", "verdict"): 120,
     ("judge", "preflight"): 120,
     ("user", "preflight"): 5,
@@ -76,7 +77,7 @@ class _DryLane:
         self.input_tokens[call.role.value, kind, turn].append(characters // _CHARACTERS_PER_TOKEN)
         text = "word " * (REPLY_TOKENS[call.role.value, kind] * _CHARACTERS_PER_TOKEN // len("word "))
         if schema:
-            text = json.dumps({"reasoning": text, "resolved": False, "action": "neither", "strength": 4})
+            text = json.dumps({"reasoning": text, "resolved": False, "action": "neither", "strength": 4, "quotes": []})
         return ModelResponse(parts=[TextPart(text)])
 
 
@@ -94,13 +95,21 @@ async def input_tokens(sweep: Sweep) -> InputTokens:
     config, lane = sweep.config, _DryLane()
     speaker = agents.LeanSpeaker(lane)
     user, target = agents.SimulatedUser(speaker), agents.Target(speaker, "", None)
-    judge = agents.ModelJudge(speaker, "judge")
+    alone = agents.Target(speaker, "", None, remembers=False)
+    judge = agents.ModelJudge(speaker, "judge", quotes=config.judge is not None and config.judge.quotes)
     step = math.ceil(len(sweep.scenarios) / _MOST_RENDERED)
     for scenario in sweep.scenarios[::step]:
         if Mode.MULTIPLE_CHOICE in config.modes:
             lane.place = ("multiple_choice", 0)
             question = await agents.Question().reply(_turn(scenario))
             await target.reply(_turn(scenario, Message(Role.USER, question)))
+        if Mode.ACTION_RATING in config.modes:
+            lane.place = ("action_rating", 0)
+            asked: list[Message] = []
+            for _ in range(2):
+                question = await agents.RatingQuestion().reply(_turn(scenario, *asked))
+                asked.append(Message(Role.USER, question))
+                asked.append(Message(Role.TARGET, await alone.reply(_turn(scenario, *asked))))
         if Mode.OPEN_ENDED in config.modes and config.user is not None:
             said: list[Message] = []
             for turn in range(config.user.max_turns):
@@ -138,7 +147,7 @@ async def usage_forecast(sweep: Sweep, measured: Measured | None) -> tuple[Usage
     modes = sweep.config.modes
     return (
         *(_of_conversations(sweep, asked, settled, row) if Mode.OPEN_ENDED in modes else ()),
-        *(_of_questions(sweep, asked, row) if Mode.MULTIPLE_CHOICE in modes else ()),
+        *_of_questions(sweep, asked, row),
         *_of_preflight(sweep, asked, row),
     )
 
@@ -172,22 +181,31 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
     replies += _of_behaviors(sweep, Role.TARGET, Mode.OPEN_ENDED, 1, first)
     for target in config.targets:
         yield row("target", "conversation", target.lane, replies, target.label)
-    orders = 2 if config.judge.orders == "both" else 1
+    at_once = config.judge.repeats * (2 if config.judge.orders == "both" else 1)
     looks = [
-        _Stretch(share * (conversations * orders), asked["judge", "verdict", turn])
+        _Stretch(share * (conversations * at_once), asked["judge", "verdict", turn])
         for turn, share in enumerate(reached)
     ]
     first = asked["judge", "verdict", 0]
     looks += _of_behaviors(sweep, Role.JUDGE, Mode.OPEN_ENDED, len(config.targets), first)
-    yield row("judge", "verdict", config.judge.models[0], looks, batch=config.judge.batch)
+    for model in config.judge.models:
+        yield row("judge", "verdict", model, looks, batch=config.judge.batch)
 
 
 def _of_questions(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:
-    question = asked["target", "multiple_choice", 0] + _briefing_tokens(sweep)
-    answers = [_Stretch(ONCE * _episodes(sweep, Mode.MULTIPLE_CHOICE), question)]
-    answers += _of_behaviors(sweep, Role.TARGET, Mode.MULTIPLE_CHOICE, 1, question)
-    for target in sweep.config.targets:
-        yield row("target", "multiple_choice", target.lane, answers, target.label, batch=target.batch)
+    config = sweep.config
+    kinds: list[tuple[Kind, Mode, int]] = [
+        ("multiple_choice", Mode.MULTIPLE_CHOICE, 2 if config.multiple_choice.orders == "both" else 1),
+        ("action_rating", Mode.ACTION_RATING, 2),
+    ]
+    for kind, mode, questions in kinds:
+        if mode not in config.modes:
+            continue
+        tokens = asked["target", kind, 0] + _briefing_tokens(sweep)
+        answers = [_Stretch(ONCE * (questions * _episodes(sweep, mode)), tokens)]
+        answers += _of_behaviors(sweep, Role.TARGET, mode, 1, tokens)
+        for target in config.targets:
+            yield row("target", kind, target.lane, answers, target.label, batch=target.batch)
 
 
 def _of_preflight(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:

@@ -13,21 +13,21 @@ from typing import Any
 import structlog
 
 from conflictscope import agents
-from conflictscope.documents import read_document
+from conflictscope.documents import Document, read_document
 from conflictscope.drafts import DraftState
 from conflictscope.errors import CallFailed, InputError, LaneClosed, LimitReached
 from conflictscope.generation import CheckPanel, Crew, Embedding, Hashing, LibraryMaker
-from conflictscope.library import find, load_library, load_value_set, write_library
+from conflictscope.library import check_output, find, load_library, load_value_set, write_library
 from conflictscope.monitor import elapsed_s, run_state
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.models import Models
-from conflictscope.pipeline.sweep import SweepFile, digest, read_sweep
+from conflictscope.pipeline.sweep import SweepFile, blamed, digest
 from conflictscope.pipeline.work import Work, opened
 from conflictscope.planted import Lexicon, PlantedWorld, parse_world
 from conflictscope.redaction import know_secrets
 from conflictscope.runfolder import RunFolder
 from conflictscope.scenario import Scenario
-from conflictscope.services import PLANTED, builtin_or_path, lane_section
+from conflictscope.services import PLANTED, builtin_or_path
 from conflictscope.snapshot import LibraryProgress, PairProgress
 from conflictscope.spec import OFFLINE_EMBEDDING, ChecksSpec, GenerationSpec, LibraryPlan, parse_spec
 from conflictscope.store import LibraryStore, RunReader
@@ -99,41 +99,46 @@ LibraryViewer = Callable[[Callable[[], Awaitable[LibraryProgress]]], Awaitable[N
 def load_spec(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> Specification:
     """A specification from a file, with everything that it refers to. Raises InputError; writes nothing."""
     path = find("specs", reference, Path.cwd())
-    config = parse_spec(read_document(path), overrides)
+    document = read_document(path)
+    config = parse_spec(document, overrides)
     if name is not None:
         config = config.model_copy(update={"name": name})
-    return specify(
-        config, path.parent, str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
-    )
+    source = str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
+    return specify(config, document, source)
 
 
-def specify(config: GenerationSpec, base: Path, source: str) -> Specification:
-    """A specification with everything that it refers to. base: where its relative paths begin. Raises InputError."""
-    value_set = load_value_set(find("values", config.value_set, base))
-    world = load_world(config, base, source)
-    others = [scenario for library in config.against for scenario in load_library(find("libraries", library, base))]
+def specify(config: GenerationSpec, document: Document, source: str) -> Specification:
+    """A specification with everything that it refers to. document: the file that it stands in. Raises InputError."""
+    base = document.path.parent
+    with blamed(document, "value_set"):
+        value_set = load_value_set(find("values", config.value_set, base))
+    world = load_world(config, document)
+    with blamed(document, "against"):
+        others = [scenario for library in config.against for scenario in load_library(find("libraries", library, base))]
     return Specification(config, source, value_set, world, others)
 
 
-def load_world(config: ChecksSpec, base: Path, source: str) -> PlantedWorld | None:
+def load_world(config: ChecksSpec, document: Document) -> PlantedWorld | None:
     """The planted world that a specification names, if any, with a part for each planted model. Raises InputError."""
     if config.world is None:
         return None
-    world = parse_world(read_document(find("worlds", config.world, base)))
+    with blamed(document, "world"):
+        world = parse_world(read_document(find("worlds", config.world, document.path.parent)))
     parts: list[tuple[str, str, Sequence[str]]] = [
         ("checks.models", model, world.checker_names) for model in config.checks.models
     ]
     if isinstance(config, GenerationSpec):
         parts.append(("generator.model", config.generator.model, ["generator"]))
         parts += [("user.model", config.user.model, ["user"])] if config.user else []
-    try:
+    with blamed(document, "world"):
         world.check_in_process()
-        for key, model, fitting in parts:
-            if model.startswith(PLANTED) and model.removeprefix(PLANTED) not in fitting:
-                names = ", ".join(PLANTED + each for each in fitting)
-                raise InputError(f"{key}: {model!r} cannot play that part: fitting is {names}")
-    except InputError as error:
-        raise InputError(str(error), path=source) from None
+    for key, model, fitting in parts:
+        if model.startswith(PLANTED) and model.removeprefix(PLANTED) not in fitting:
+            names = ", ".join(PLANTED + each for each in fitting)
+            line = document.line(key.split("."))
+            raise InputError(
+                f"{key}: {model!r} cannot play that part: fitting is {names}", path=document.path, line=line
+            )
     return world
 
 
@@ -143,18 +148,15 @@ def stage_of(file: SweepFile) -> Specification | None:
     if config.generate is None:
         return None
     plan = config.generate
-    sections = {lane_section(model, "") for model in plan.priced()}
     spec = GenerationSpec(
         **{name: getattr(plan, name) for name in LibraryPlan.model_fields},
         name=config.name,
         value_set=config.value_set,
         world=config.world,
         seed=config.seed,
-        limits=config.limits,
-        providers={name: section for name, section in config.providers.items() if name in sections},
-        prices={name: price for name, price in config.prices.items() if name in plan.priced()},
+        **config.only_for(plan.priced()),
     )
-    return specify(spec, file.path.parent, file.source)
+    return specify(spec, file.document, file.source)
 
 
 def stage_folder(run: RunFolder) -> RunFolder:
@@ -162,9 +164,9 @@ def stage_folder(run: RunFolder) -> RunFolder:
     return RunFolder(run.path / "library")
 
 
-def library_of(reference: str, overrides: Sequence[str], runs_dir: Path) -> Path:
+def library_of(file: SweepFile, runs_dir: Path) -> Path:
     """The library that a sweep with a [generate] section has made, or will have."""
-    return stage_folder(RunFolder.named(read_sweep(reference, overrides).config.name, runs_dir)).path / LIBRARY
+    return stage_folder(RunFolder.named(file.config.name, runs_dir)).path / LIBRARY
 
 
 async def generate(
@@ -176,15 +178,21 @@ async def generate(
 ) -> GenerationResult:
     """Make a library, or what is left of it, in its run folder; and write it to `output` (default: a file in the folder).
 
-    Scenarios that `output` holds already, from elsewhere, count and stay. viewer: shows the progress while it goes on, from the
+    Scenarios that `output` holds already count and stay as they are. viewer: shows the progress while it goes on, from the
     run file; it is cancelled at the end. tell: shows a line. Raises InputError where it cannot start.
     """
     know_secrets()
     config = spec.config
     library = output or folder.path / LIBRARY
-    if library.suffix != ".jsonl":
-        raise InputError(f"-o: expected a .jsonl file, got {str(library)!r}")
-    there = load_library(library, spec.value_set) if output is not None and output.exists() else ()
+    pairs = config.pairs_of(spec.value_set)
+    if not pairs:
+        raise InputError(
+            f'the value set {spec.value_set.name!r} has one group only, so no pair lies between groups: set pairs = "all"',
+            path=spec.source,
+        )
+    if output is not None:
+        check_output(output)
+    there = load_library(library, spec.value_set) if library.exists() else ()
     async with Models(config, spec.world, Lexicon.of(())) as make:
         try:
             models = make_models(config.models(), make)
@@ -209,10 +217,9 @@ async def generate(
             tell=tell,
         ) as work:
             store = LibraryStore(work.writer)
-            own = {draft.id for one in await store.rounds() for draft in one.drafts}
+            own = {scenario.id for scenario in await _made(store)}
             existing = [scenario for scenario in there if scenario.id not in own]
             passing = Counter(scenario.pair for scenario in existing if scenario.passes)
-            pairs = config.pairs_of(spec.value_set)
             embedding = work.lanes.embedding(config.similarity.embedding, embedder, store) if embedder else Hashing()
             maker = _maker(spec, work, store, embedding, existing)
 
@@ -240,14 +247,19 @@ async def generate(
                 tries=config.tries,
                 pairs=[[*pair, passing[min(pair), max(pair)]] for pair in pairs],
             )
-            made = [
-                draft.scenario for one in await store.rounds() for draft in one.drafts if draft.kept and draft.scenario
-            ]
-            scenarios = [*existing, *made]
+            # What stands in the file by now stays as it is: people and other processes may have changed it.
+            there = load_library(library, spec.value_set) if library.exists() else ()
+            known = {scenario.id for scenario in there}
+            scenarios = [*there, *(scenario for scenario in await _made(store) if scenario.id not in known)]
             if scenarios:
                 write_library(library, scenarios)
             ended = replace(await progress(), state=work.state, in_flight=0)  # the folder is still held by us
             return GenerationResult(folder, library, len(scenarios), work.state, work.message, ended)
+
+
+async def _made(store: LibraryStore) -> list[Scenario]:
+    """What this run has made for its library."""
+    return [draft.scenario for one in await store.rounds() for draft in one.drafts if draft.kept and draft.scenario]
 
 
 def _maker(
@@ -255,7 +267,7 @@ def _maker(
 ) -> LibraryMaker:
     config = spec.config
     values = {value.name: value for value in spec.value_set.values}
-    gate = work.gate
+    gate = work.new_gate()
     generator = agents.ModelGenerator(
         agents.LeanSpeaker(work.lanes.to(config.generator.model), config.generator), config.generator.model
     )
@@ -303,7 +315,7 @@ async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgr
     meta = await reader.meta()
     counts = await reader.draft_counts()
     pairs = []
-    for value_a, value_b, there in meta["pairs"]:
+    for value_a, value_b, there in meta.get("pairs", ()):
         pair = value_a, value_b
         passed = there + counts.states.get((pair, DraftState.PASSED), 0)
         at_most = meta["tries"] * meta["count"]

@@ -106,9 +106,11 @@ async def _proposed(criteria: Sequence[str], model: str, world: str | None, runs
         raise InputError(f"--model: takes {_MOST_FOR_A_MODEL} criteria at the most, got {len(criteria)}")
     async with scratch(runs_dir, model, world) as opened:
         speaker = LeanSpeaker(opened.lanes.to(model))
+        scope = f"values/{digest(list(criteria))}"
         try:
-            return await propose_values(speaker, criteria, 0, f"values/{digest(list(criteria))}", Counter())
+            return await propose_values(speaker, criteria, 0, scope, Counter())
         except (CallFailed, LaneClosed) as failure:
+            opened.store.writer.forget(scope)
             raise InputError(f"--model {model}: {failure}") from failure
 
 

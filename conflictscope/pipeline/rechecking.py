@@ -15,11 +15,11 @@ from conflictscope.documents import read_document
 from conflictscope.errors import CallFailed, InputError
 from conflictscope.generation import LEFT, CheckPanel
 from conflictscope.generation.gate import all_of
-from conflictscope.library import find, load_library, load_value_set, write_library
+from conflictscope.library import check_output, find, load_library, load_value_set, write_library
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.generating import LIBRARY, load_world
 from conflictscope.pipeline.models import Models
-from conflictscope.pipeline.sweep import digest
+from conflictscope.pipeline.sweep import blamed, digest
 from conflictscope.pipeline.work import opened
 from conflictscope.planted import Lexicon
 from conflictscope.redaction import know_secrets
@@ -81,14 +81,16 @@ async def recheck(
     """
     know_secrets()
     path = find("specs", reference, Path.cwd())
-    config = parse_checks(read_document(path), overrides)
-    value_set = load_value_set(find("values", config.value_set, path.parent))
+    document = read_document(path)
+    config = parse_checks(document, overrides)
+    with blamed(document, "value_set"):
+        value_set = load_value_set(find("values", config.value_set, path.parent))
     scenarios = load_library(library, value_set)
-    world = load_world(config, path.parent, str(path))
+    world = load_world(config, document)
     folder = RunFolder.named(name or f"{config.name}-checks", runs_dir)
     written = output or folder.path / LIBRARY
-    if written.suffix != ".jsonl":
-        raise InputError(f"-o: expected a .jsonl file, got {str(written)!r}")
+    if output is not None:
+        check_output(output)
     identity = {
         "checks": config.checks.model_dump(mode="json"),
         "seed": config.seed,
@@ -101,19 +103,25 @@ async def recheck(
     done: dict[str, tuple[Check, ...]] = {}
     unchecked: dict[str, str] = {}
     async with Models(config, world, Lexicon.of(())) as make:
-        models = make_models(config.models(), make)
-        check_services(config, models, config.providers and config.priced())
+        try:
+            models = make_models(config.models(), make)
+            check_services(config, models)
+        except InputError as error:
+            raise InputError(str(error), path=path) from None
         meta = {"source": str(path), "spec": config.model_dump(mode="json", exclude_none=True)}
         async with opened(
             "checks", config, folder, models, value_set=value_set, identity=identity, meta=meta, tell=tell
         ) as work:
-            panel = CheckPanel(work.checkers(), config.checks.names, seed=config.seed, values=values, gate=work.gate)
+            panel = CheckPanel(
+                work.checkers(), config.checks.names, seed=config.seed, values=values, gate=work.new_gate()
+            )
 
             async def check(scenario: Scenario) -> None:
                 try:
                     done[scenario.id] = await panel.check(f"check/{scenario.id}", scenario, Counter())
                 except CallFailed as failure:
                     unchecked[scenario.id] = str(failure)
+                    work.writer.forget(f"check/{scenario.id}")
                     log.warning("scenario.unchecked", scenario=scenario.id, error=str(failure))
                 advance(len(done) + len(unchecked), len(scenarios))
 

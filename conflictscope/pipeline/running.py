@@ -19,11 +19,12 @@ from conflictscope.arena import Budget, Plan, Runner, Stop
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor
 from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
+from conflictscope.pipeline.judging import measured_votes
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.preflight import preflight, preflight_questions
 from conflictscope.pipeline.scheduling import build_scheduler
 from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped
-from conflictscope.pipeline.sweep import Sweep
+from conflictscope.pipeline.sweep import Sweep, SweepFile, load_beside
 from conflictscope.planted import Lexicon
 from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
@@ -70,14 +71,16 @@ async def run_sweep(
     tell: Callable[[str], None] = lambda text: None,
     *,
     spent_usd: float = 0.0,
+    spent_s: float = 0.0,
 ) -> RunResult:
     """Execute a sweep, or what is left of it, in its folder under `runs_dir`.
 
     viewer: shows the run while it goes on, from its file; it is cancelled when the run ends. tell: shows a line before that.
-    spent_usd: what the making of its library cost, which counts against its limit.
+    spent_usd, spent_s: what the making of its library cost, and how long it took just now, which count against its limits.
     Raises InputError where the run cannot start, StoreError where it can no longer be written.
     """
     know_secrets()
+    sweep = await measured_votes(sweep)
     folder = RunFolder.named(sweep.config.name, runs_dir)
     limits = sweep.config.limits
     loaded = load_agents(sweep.config, sweep.base)
@@ -125,7 +128,8 @@ async def run_sweep(
                 )
                 lanes.resume(await writer.sent_batches())
                 try:
-                    with stopped_by_time(stop, limits.time_s):
+                    time_s = None if limits.time_s is None else max(0.0, limits.time_s - spent_s)
+                    with stopped_by_time(stop, time_s):
                         if stored < len(plan) and not settling.all:
                             await unless_stopped(
                                 stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
@@ -147,6 +151,17 @@ async def run_sweep(
                 left = await _left(plan, writer) if state in ("enough", "failed") else []
                 in_batches = await reader.in_batches()
     return RunResult(folder, state, message, snapshot, limits.failed_share, left, in_batches)
+
+
+async def check_before_library(file: SweepFile) -> None:
+    """Check all of a sweep that hangs on no scenario, before a library is made for it. Raises InputError."""
+    _, world = load_beside(file)
+    loaded = load_agents(file.config, file.path.parent)
+    async with Models(file.config, world, Lexicon.of(())) as make:
+        try:
+            build_models(file.config, make, loaded)
+        except InputError as error:
+            raise InputError(str(error), path=file.source) from None
 
 
 async def _left(plan: Plan, writer: RunWriter) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from conflictscope.errors import InputError
 from conflictscope.monitor import Monitor, stop_rule
 from conflictscope.pipeline.generating import library_progress
-from conflictscope.pipeline.judging import judge_errors
+from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors
 from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import EpisodeRecord
@@ -19,6 +21,8 @@ from conflictscope.snapshot import LibraryProgress, Snapshot
 from conflictscope.store import RunReader, RunWriter
 from conflictscope.tables import GoldTable, OutcomeTable
 
+_ERROR_SOURCES = ("estimate", "labels", "none")
+
 
 async def status(folder: RunFolder) -> Snapshot | LibraryProgress:
     """Where a run stands, or a library in the making."""
@@ -28,23 +32,51 @@ async def status(folder: RunFolder) -> Snapshot | LibraryProgress:
         return await Monitor(reader, folder).snapshot(failures=True)
 
 
+async def spent_usd(folder: RunFolder) -> float:
+    """What the calls of a folder cost, those of unknown end included; 0 where there is none."""
+    if not folder.exists:
+        return 0.0
+    async with RunReader.open(folder.database) as reader:
+        _, used = await reader.usage()
+    return sum(usage.spent_usd for usage in used.values())
+
+
 async def rank(folder: RunFolder, method: Method = Method.POSTERIOR, judge_error: str = "estimate") -> list[Ranking]:
     """The ranking of each group.
 
-    judge_error: `estimate` it from what judges saw in both orders, `none`, or the path of a table of gold labels; only the
-    posterior is corrected with it. Raises InputError.
+    judge_error: `estimate` it from what judges saw in both orders, `none`, `labels` (what people said), or the path of a table
+    of gold labels; only the posterior is corrected with it. Raises InputError.
     """
     if judge_error not in ("estimate", "none") and method is not Method.POSTERIOR:
         raise InputError(f"--judge-error {judge_error}: only the posterior is corrected, not {method.value}")
-    if judge_error not in ("estimate", "none") and not Path(judge_error).is_file():
+    if judge_error not in _ERROR_SOURCES and not Path(judge_error).is_file():
         raise InputError(
-            f"--judge-error: expected estimate, none or a CSV of gold labels, got {judge_error!r}: no such file"
+            f"--judge-error: expected {', '.join(_ERROR_SOURCES)} or a CSV of gold labels, got {judge_error!r}: no such file"
         )
     async with RunReader.open(folder.database) as reader:
+        check_played(await reader.meta(), folder)
         errors = None
         if judge_error != "none" and method is Method.POSTERIOR:
-            errors = await judge_errors(reader, None if judge_error == "estimate" else GoldTable(Path(judge_error)))
+            errors = await judge_errors(reader, await _gold(reader, judge_error))
         return await rank_log(reader, method, stop_rule(await reader.meta()), errors)
+
+
+def check_played(meta: Mapping[str, Any], folder: RunFolder) -> None:
+    """Raises InputError for a folder that holds no episodes: a library in the making, or checks of one."""
+    kind = meta.get("kind", "sweep")
+    if kind not in ("sweep", "import"):
+        what = {"library": "a library in the making", "checks": "checks of a library"}.get(kind, kind)
+        raise InputError(f"holds {what}, no episodes: name the run of a sweep", path=folder.path)
+
+
+async def _gold(reader: RunReader, judge_error: str) -> Gold | None:
+    match judge_error:
+        case "estimate":
+            return None
+        case "labels":
+            return await gold_of_people(reader)
+        case path:
+            return await gold_of_table(reader, GoldTable(Path(path)))
 
 
 async def import_outcomes(table: OutcomeTable, folder: RunFolder) -> int:

@@ -11,6 +11,7 @@ from pydantic_ai.embeddings import EmbeddingModel
 
 from conflictscope.arena import Budget
 from conflictscope.documents import read_document
+from conflictscope.errors import InputError
 from conflictscope.generation import Embedding, Hashing
 from conflictscope.library import find
 from conflictscope.pipeline.casting import Lanes, make_models
@@ -18,7 +19,7 @@ from conflictscope.pipeline.models import Models
 from conflictscope.planted import Lexicon, parse_world
 from conflictscope.redaction import know_secrets
 from conflictscope.runfolder import RunFolder
-from conflictscope.services import Services
+from conflictscope.services import PLANTED, Services
 from conflictscope.spec import OFFLINE_EMBEDDING
 from conflictscope.store import LibraryStore, RunReader, RunWriter
 
@@ -48,6 +49,8 @@ async def scratch(runs_dir: Path, model: str | None = None, world: str | None = 
     """
     know_secrets()
     config = Services()
+    if model is not None and model.startswith(PLANTED) and world is None:
+        raise InputError(f"--model {model}: a planted model needs --world, e.g. --world demo")
     planted = parse_world(read_document(find("worlds", world, Path.cwd()))) if world is not None else None
     async with Models(config, planted, Lexicon.of(())) as make:
         models = make_models([model] if model is not None else [], make)

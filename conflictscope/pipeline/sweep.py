@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,38 @@ def read_sweep(
     return SweepFile(path, document, config, source, _load_behaviors(config, path, document))
 
 
+def load_beside(file: SweepFile) -> tuple[ValueSet, PlantedWorld | None]:
+    """The value set and the world that a sweep file names, and whether its steerings fit. Raises InputError."""
+    document, config, base = file.document, file.config, file.path.parent
+    with blamed(document, "value_set"):
+        value_set = load_value_set(find("values", config.value_set, base))
+    for number, steering in enumerate(config.steering):
+        for value in steering.ranking:
+            if value not in value_set.names:
+                raise InputError(
+                    f"steering[{number}].ranking: {value!r} is not in the value set {value_set.name!r} "
+                    f"({', '.join(value_set.names)})",
+                    path=file.path,
+                    line=document.line(["steering", number, "ranking"]),
+                )
+    if config.world is None:
+        return value_set, None
+    with blamed(document, "world"):
+        world = parse_world(read_document(find("worlds", config.world, base)))
+        if config.generate is not None:
+            _check_world(world, config, value_set.names)  # before a library is made, and paid for
+    return value_set, world
+
+
+@contextmanager
+def blamed(document: Document, key: str) -> Iterator[None]:
+    """What is wrong with something that a file names is told with the line that names it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{key}: {error}", path=document.path, line=document.line([key])) from None
+
+
 def load_sweep(
     reference: str,
     overrides: Sequence[str] = (),
@@ -139,18 +172,10 @@ def load_sweep(
     """
     file = read_sweep(reference, overrides, name=name, behaviors=behaviors)
     path, document, config, base = file.path, file.document, file.config, file.path.parent
-    value_set = load_value_set(find("values", config.value_set, base))
-    for number, steering in enumerate(config.steering):
-        for value in steering.ranking:
-            if value not in value_set.names:
-                raise InputError(
-                    f"steering[{number}].ranking: {value!r} is not in the value set {value_set.name!r} "
-                    f"({', '.join(value_set.names)})",
-                    path=path,
-                    line=document.line(["steering", number, "ranking"]),
-                )
+    value_set, world = load_beside(file)
     if config.scenarios is not None:
-        library = find("libraries", config.scenarios, base)
+        with blamed(document, "scenarios"):
+            library = find("libraries", config.scenarios, base)
     elif library is None or not library.is_file():
         raise InputError(
             "the library that its [generate] section asks for is not made yet: `run` makes it",
@@ -161,13 +186,9 @@ def load_sweep(
     passing = [scenario for scenario in scenarios if scenario.passes]
     if not passing:
         raise InputError("no scenario of the library passes its checks", path=path, line=document.line(["scenarios"]))
-    world = None
-    if config.world is not None:
-        world = parse_world(read_document(find("worlds", config.world, base)))
-        try:
-            _check_world(world, config, passing)
-        except InputError as error:
-            raise InputError(str(error), path=path, line=document.line(["world"])) from None
+    if world is not None:
+        with blamed(document, "world"):
+            _check_world(world, config, {value for scenario in passing for value in scenario.pair})
     left_out = len(scenarios) - len(passing)
     return Sweep(config, file.source, base, value_set, passing, left_out, world, file.behaviors)
 
@@ -217,10 +238,9 @@ def _from_anywhere(entry: str, base: Path) -> str:
     return " + ".join(absolute(part.strip()) for part in entry.split("+"))
 
 
-def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[Scenario]) -> None:
-    """The world can answer in process, each planted model plays its own part, and each target knows what it will meet."""
+def _check_world(world: PlantedWorld, config: SweepConfig, needed: Iterable[str]) -> None:
+    """The world can answer in process, each planted model plays its own part, and each target knows the values it will meet."""
     world.check_in_process()
-    needed = {value for scenario in scenarios for value in scenario.pair}
     roles = [
         *((t.model, None) for t in config.targets),
         *((s.model, "user") for s in config.speakers()[len(config.targets) :]),
@@ -231,8 +251,9 @@ def _check_world(world: PlantedWorld, config: SweepConfig, scenarios: Sequence[S
             continue
         if role is None:
             world.check_target(model.removeprefix(PLANTED), needed)
-        elif model != PLANTED + role:
-            raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is '{PLANTED}{role}'")
+        elif model.removeprefix(PLANTED) not in (players := world.judge_names if role == "judge" else (role,)):
+            there = ", ".join(f"'{PLANTED}{name}'" for name in players)
+            raise InputError(f"{role}: {model!r} cannot play the {role}: the planted {role} is {there}")
 
 
 def digest(content: Any) -> str:

@@ -45,8 +45,7 @@ class Work:
     state: str = field(default="running", init=False)
     message: str = field(default="", init=False)
 
-    @property
-    def gate(self) -> Gate:
+    def new_gate(self) -> Gate:
         """As many pieces of work at a time as the file allows, and none once a stop is asked for."""
         return Gate(
             self.config.limits.concurrency, lambda: self.stop.asked, lambda told: self.stop.request("limit", told)

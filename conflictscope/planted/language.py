@@ -18,6 +18,7 @@ from conflictscope.outcome import Mode
 from conflictscope.scenario import Scenario
 
 _OPTION = re.compile(r"^(?:[-*]|([AB])\.) +(\S.*)$", re.MULTILINE)
+_RATED = re.compile(r"^Action: +(\S.*)\n\n.*\bRate this action from 1\b", re.MULTILINE)
 _TAG = re.compile(
     r"<(situation|persona|background|goal|action_1|action_2|transcript|value|value_a|value_b|template|count|settings|known|context|"
     r"opportunity|good|harm|check|criteria|next|mood|message|step|reasons|notes)>\n(.*?)\n</\1>",
@@ -39,8 +40,11 @@ _TONES = (
     "There is no doubt in my mind.",
 )
 _TAKES = "Here is what I do: "
+_LONGEST_QUOTE = 500
 _NEITHER = "Neither of these seems right to me, so I leave it there and suggest that you talk to somebody close."
 _REFUSAL = "I'm sorry, but I can't help with this."
+_RATINGS = ("{}", "{}/7", "I'd say {}.")
+_UNRATED = "I would rather leave this open than put a number on it."
 _QUESTION = "Before I go ahead, could you tell me a little more about what matters most to you here?"
 
 Finding = Literal["first", "second", "both", "neither", "refused", "undecided"]
@@ -59,12 +63,14 @@ class Lexicon:
     """What a planted target knows before any conversation: which values an action serves.
 
     actions: action text -> its values (several where a library uses one text for several pairs). openings: opening message
-    -> its two actions, for libraries whose openings were written by people and lay out no list. stories: first sentence of
-    such an opening -> its sentences and actions, by which it is known also when it is told in parts, or with words around it.
+    -> its two actions, for libraries whose openings were written by people and lay out no list. rivals: action text -> the
+    situations that it is of, each with the other action. stories: first sentence of such an opening -> its sentences and
+    actions, by which it is known also when it is told in parts, or with words around it.
     """
 
     actions: Mapping[str, tuple[str, ...]]
     openings: Mapping[str, tuple[str, str]]
+    rivals: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     stories: Mapping[str, Sequence[tuple[frozenset[str], tuple[str, str]]]] = field(default_factory=dict)
 
     @classmethod
@@ -72,24 +78,35 @@ class Lexicon:
         """Knowledge of these scenarios."""
         actions: dict[str, tuple[str, ...]] = {}
         openings: dict[str, tuple[str, str]] = {}
+        rivals: dict[str, list[tuple[str, str]]] = {}
         stories: dict[str, list[tuple[frozenset[str], tuple[str, str]]]] = {}
         for scenario in scenarios:
+            situation, pair = (
+                _one_line(scenario.description),
+                (_one_line(scenario.action_a), _one_line(scenario.action_b)),
+            )
+            for action, rival in (pair, pair[::-1]):
+                rivals.setdefault(action, []).append((situation, rival))
             for action, value in ((scenario.action_a, scenario.value_a), (scenario.action_b, scenario.value_b)):
                 known = actions.get(_one_line(action), ())
                 if value not in known:
                     actions[_one_line(action)] = (*known, value)
             if scenario.opening is not None:
-                both = _one_line(scenario.action_a), _one_line(scenario.action_b)
-                openings[_one_line(scenario.opening)] = both
+                openings[_one_line(scenario.opening)] = pair
                 sentences = _sentences(scenario.opening)
-                stories.setdefault(sentences[0], []).append((frozenset(sentences), both))
-        return cls(actions, openings, stories)
+                stories.setdefault(sentences[0], []).append((frozenset(sentences), pair))
+        return cls(actions, openings, rivals, stories)
 
     def heard(self, conversation: Iterable[str]) -> list[tuple[bool, tuple[str, str]]]:
         """The openings that a conversation has begun to tell: whether it told all of it, and the actions."""
         told = {sentence for text in conversation for sentence in _sentences(text)} if self.stories else set()
         begun = [story for sentence in told for story in self.stories.get(sentence, ())]
         return [(sentences <= told, actions) for sentences, actions in begun]
+
+    def rival(self, action: str, text: str) -> str | None:
+        """The other action of the situation that a text tells of."""
+        told = _one_line(text)
+        return next((rival for situation, rival in self.rivals.get(action, ()) if situation in told), None)
 
     def utility(self, action: str, utilities: Mapping[str, float]) -> float | None:
         """The mean utility of the values that an action serves, by knowledge or by their names in its text."""
@@ -160,6 +177,12 @@ def read_options(conversation: Sequence[str], lexicon: Lexicon) -> tuple[Mode, s
     return listed
 
 
+def read_rated(text: str) -> str | None:
+    """The one action that a text wants to be rated; None where it wants something else."""
+    found = _RATED.findall(text)
+    return _one_line(found[-1]) if found else None
+
+
 def read_stated_ranking(system_prompt: str) -> tuple[str, ...]:
     """The values that a system prompt ranks, best first; empty where it ranks none."""
     return tuple(name.strip() for name in _STATED.findall(system_prompt))
@@ -181,6 +204,16 @@ def write_reasons(first: str, second: str) -> str:
 def write_note(first: str, second: str) -> str:
     """What a target keeps in mind, as the arguments of a tool."""
     return json.dumps({"note": f"What is asked: {first} Or else: {second}"}, ensure_ascii=False)
+
+
+def write_rating(rating: int, manner: int) -> str:
+    """A target's reply that rates an action. manner: any number >= 0; picks the words."""
+    return _RATINGS[manner % len(_RATINGS)].format(rating)
+
+
+def write_unrated() -> str:
+    """A target's reply to a request for a rating that gives none."""
+    return _UNRATED
 
 
 def write_neither() -> str:
@@ -207,8 +240,7 @@ def read_conduct(transcript: str, action_1: str, action_2: str) -> tuple[Finding
     A message that holds the words of one action in a row takes it; of two where one holds the other ("amputate the leg",
     "do not amputate the leg") the longer. Where it holds neither in a row, the words that only one action uses decide.
     """
-    said = [html.unescape(text) for who, text in _MESSAGE.findall(transcript) if who == "assistant"]
-    last = said[-1] if said else ""
+    last = _last_said(transcript)
     strength = next((number for number, tone in enumerate(_TONES, start=1) if tone in last), 4)
     _, announced, taken = last.partition(_TAKES)
     finding = _quoted(taken.partition("\n\n")[0] if announced else last, action_1, action_2)
@@ -222,6 +254,18 @@ def read_conduct(transcript: str, action_1: str, action_2: str) -> tuple[Finding
     if finding is not None:
         return finding, strength
     return ("undecided" if last.rstrip().endswith("?") else "neither"), 4
+
+
+def last_words(transcript: str) -> str:
+    """What a planted judge quotes: what the assistant's last message takes, else its first line."""
+    _, announced, taken = (last := _last_said(transcript)).partition(_TAKES)
+    return _one_line((taken if announced else last).partition("\n\n")[0])[:_LONGEST_QUOTE]
+
+
+def _last_said(transcript: str) -> str:
+    """The assistant's last message; empty where there is none."""
+    said = [html.unescape(text) for who, text in _MESSAGE.findall(transcript) if who == "assistant"]
+    return said[-1] if said else ""
 
 
 def _quoted(text: str, action_1: str, action_2: str) -> Finding | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from pydantic_ai.messages import (
@@ -30,12 +32,13 @@ from conflictscope.outcome import Mode
 from conflictscope.planted import drafts, language
 from conflictscope.planted.invention import invent
 from conflictscope.planted.language import Lexicon
-from conflictscope.planted.world import PlantedChecker, PlantedTarget, PlantedWorld
+from conflictscope.planted.world import PlantedChecker, PlantedJudge, PlantedTarget, PlantedWorld
 from conflictscope.rating import STANDARD_NORMAL
 from conflictscope.scenario import CheckName
 from conflictscope.seeds import derive, normal, uniform
 
 _CHARACTERS_PER_TOKEN = 4
+_MIDDLE = 4  # of the ratings 1 to 7
 _STOCK = 2  # situations that a pair of values has in stock for each weight of what is at stake; duplicates tell them
 _MOST_OUTLINES = 200  # whatever a request asks for
 _OUTLINE = {"value_a", "value_b", "template", "context", "opportunity", "good", "harm"}
@@ -54,6 +57,9 @@ _REASONS: dict[language.Finding, str] = {
     "refused": "The assistant declines to engage with the request.",
     "undecided": "The assistant has not acted yet; it asks back.",
 }
+_NOT_TAKEN = "Leave it."  # what else could be done where one action is rated
+_WANTS_QUOTES = "\n- quotes: "  # among the fields that the instructions ask for
+_NEVER_SAID = "These words stand nowhere in the conversation."
 
 
 class Reply(NamedTuple):
@@ -188,16 +194,23 @@ class PlantedTargetModel(PlantedModel):
         self._lexicon = lexicon
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """Takes one of the two actions that the conversation is about, or does not; writes reasons or a note where asked to."""
+        """Takes one of the two actions that the conversation is about, or rates the one that it is about; or does not.
+
+        Writes reasons or a note where it is asked to.
+        """
+        asides = language.tags(instructions)
+        question = next((text for text in reversed(texts[::2]) if language.read_rated(text)), "")
+        rated = language.read_rated(question)
+        if rated is not None:
+            if (aside := self._aside(asides, texts, rated, _NOT_TAKEN)) is not None:
+                return aside
+            return self._rating(rated, question, language.read_stated_ranking(instructions), draw)
         found = language.read_options(texts[::2], self._lexicon)
         if found is None:
             return language.write_question()
         mode, first, second = found
-        asides = language.tags(instructions)
-        if "step" in asides:
-            return language.write_reasons(first, second)
-        if "notes" in asides and not texts[-1].endswith("Noted."):
-            return language.write_note(first, second)
+        if (aside := self._aside(asides, texts, first, second)) is not None:
+            return aside
         refusal_rate, neither_rate = self._target.refusal_rate, self._target.neither_rate
         if draw.happens(refusal_rate, "takes neither"):
             return language.write_refusal()
@@ -218,6 +231,34 @@ class PlantedTargetModel(PlantedModel):
         certainty = abs(2 * chance - 1)
         return language.write_choice(mode, first if takes_first else second, "A" if takes_first else "B", certainty)
 
+    @staticmethod
+    def _aside(asides: Mapping[str, str], texts: Sequence[str], first: str, second: str) -> str | None:
+        """What it writes for itself before it answers: reasons or a note, where it is asked to."""
+        if "step" in asides:
+            return language.write_reasons(first, second)
+        if "notes" in asides and not texts[-1].endswith("Noted."):
+            return language.write_note(first, second)
+        return None
+
+    def _rating(self, action: str, text: str, stated: tuple[str, ...], draw: _Draw) -> str:
+        """4 for an action whose utility is the mean of all, one more or less for each probit unit above or below.
+
+        The noise of one rating is half of that of a choice, in variance, and so is the pull of the scenario, in size: so of
+        two actions the one with the greater utility is rated higher with the chance with which it would be chosen, but for ties.
+        """
+        if draw.happens(self._target.refusal_rate, "takes neither"):
+            return language.write_refusal()
+        utilities = self._target.utilities_in(Mode.ACTION_RATING, stated)
+        utility = self._lexicon.utility(action, utilities)
+        unrated = draw.happens(self._target.refusal_rate + self._target.neither_rate, "takes neither")
+        if unrated or utility is None:
+            return language.write_unrated()
+        rival = self._lexicon.rival(action, text)
+        pull = 0.0 if rival is None else self._offset(action, rival) / 2
+        noise = normal("rates", *draw.purpose) / math.sqrt(2)
+        rating = round(_MIDDLE + utility - fmean(utilities.values()) + pull + noise)
+        return language.write_rating(min(max(rating, 1), 7), draw.seed("manner"))
+
     def _offset(self, first: str, second: str) -> float:
         """The scenario's own pull towards its first action: the same whichever is shown first, for every target."""
         if self._world.scenario_sd == 0:
@@ -230,6 +271,10 @@ class PlantedTargetModel(PlantedModel):
 class PlantedJudgeModel(PlantedModel):
     """Reads the transcript, with the errors that the world gives it."""
 
+    def __init__(self, world: PlantedWorld, name: str, judge: PlantedJudge) -> None:
+        super().__init__(world, name)
+        self._judge = judge
+
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
         """A typed verdict, as JSON, on the last transcript that it was shown: a complaint may have come after that."""
         parts = _asked(texts, "transcript")
@@ -237,15 +282,21 @@ class PlantedJudgeModel(PlantedModel):
             return json.dumps(_NO_TRANSCRIPT)
         finding, strength = language.read_conduct(parts["transcript"], parts["action_1"], parts["action_2"])
         if finding in ("first", "second"):
-            if draw.happens(self._world.judge.error_rate, "errs"):
+            if draw.happens(self._judge.error_rate, "errs"):
                 finding = "second" if finding == "first" else "first"
-            if draw.happens(self._world.judge.order_bias, "favours the first"):
+            if draw.happens(self._judge.order_bias, "favours the first"):
                 finding = "first"
         label = {"first": "action_1", "second": "action_2", "undecided": "neither"}.get(finding, finding)
-        reasoning = _REASONS[finding]
-        return json.dumps(
-            {"reasoning": reasoning, "resolved": finding != "undecided", "action": label, "strength": strength}
-        )
+        reply = {
+            "reasoning": _REASONS[finding],
+            "resolved": finding != "undecided",
+            "action": label,
+            "strength": strength,
+        }
+        if _WANTS_QUOTES in instructions:
+            said = language.last_words(parts["transcript"])
+            reply["quotes"] = [_NEVER_SAID if draw.happens(self._judge.misquote_rate, "misquotes") else said]
+        return json.dumps(reply)
 
 
 class PlantedGeneratorModel(PlantedModel):
@@ -311,9 +362,11 @@ def planted_model(world: PlantedWorld, name: str, lexicon: Lexicon) -> PlantedMo
         case "user":
             return PlantedUserModel(world, name)
         case "judge":
-            return PlantedJudgeModel(world, name)
+            return PlantedJudgeModel(world, name, world.judge)
         case "generator":
             return PlantedGeneratorModel(world, name)
+    if (judge := world.judges.get(name)) is not None:
+        return PlantedJudgeModel(world, name, judge)
     if (checker := world.checker(name)) is not None:
         return PlantedCheckerModel(world, name, checker, lexicon)
     if (target := world.targets.get(name)) is not None:

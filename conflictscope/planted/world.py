@@ -75,10 +75,14 @@ class PlantedTarget(Record):
 
 
 class PlantedJudge(Record):
-    """The judge. error_rate: chance that it names the wrong action. order_bias: extra chance of the one shown first."""
+    """A judge. error_rate: chance that it names the wrong action. order_bias: extra chance of the one shown first.
+
+    misquote_rate: chance that it quotes what nobody said, where it is asked for quotes.
+    """
 
     error_rate: Share = 0.0
     order_bias: Share = 0.0
+    misquote_rate: Share = 0.0
 
 
 class Latency(Record):
@@ -206,16 +210,17 @@ ROLES = ("user", "judge", "generator", "checker")
 
 
 class PlantedWorld(Record):
-    """Targets, a judge, a generator, checkers, their timing, and how the service that offers them behaves.
+    """Targets, judges, a generator, checkers, their timing, and how the service that offers them behaves.
 
-    scenario_sd: standard deviation of each scenario's own offset, in probit units. checkers: by name, those that there are
-    beside `checker`, and what is to be said of that one.
+    scenario_sd: standard deviation of each scenario's own offset, in probit units. judges: by name, those that there are beside
+    `judge`. checkers: by name, those that there are beside `checker`, and what is to be said of that one.
     """
 
     seed: int = 0
     scenario_sd: Annotated[Finite, Field(ge=0)] = 0.0
     targets: Annotated[Mapping[Name, PlantedTarget], Field(min_length=1)]
     judge: PlantedJudge = PlantedJudge()
+    judges: Mapping[Name, PlantedJudge] = {}
     generator: PlantedGenerator = PlantedGenerator()
     checkers: Mapping[Name, PlantedChecker] = {}
     timing: Timing = Timing()
@@ -224,8 +229,13 @@ class PlantedWorld(Record):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The names of all models: targets, roles, further checkers."""
-        return (*self.targets, *ROLES, *(name for name in self.checkers if name not in ROLES))
+        """The names of all models: targets, roles, further judges and checkers."""
+        return (*self.targets, *ROLES, *self.judges, *(name for name in self.checkers if name not in ROLES))
+
+    @property
+    def judge_names(self) -> tuple[str, ...]:
+        """The names of all models that judge."""
+        return ("judge", *self.judges)
 
     @property
     def checker_names(self) -> tuple[str, ...]:
@@ -266,7 +276,7 @@ def parse_world(document: Document) -> PlantedWorld:
     """A world from its document. Raises InputError."""
     world = parse(document, PlantedWorld)
     taken = dict.fromkeys(ROLES, "a role")
-    for section, names in (("targets", world.targets), ("checkers", world.checkers)):
+    for section, names in (("targets", world.targets), ("judges", world.judges), ("checkers", world.checkers)):
         for name in names:
             if name in taken and (section, name) != ("checkers", "checker"):
                 raise InputError(
@@ -274,5 +284,5 @@ def parse_world(document: Document) -> PlantedWorld:
                     path=document.path,
                     line=document.line([section, name]),
                 )
-            taken[name] = "a target"
+            taken[name] = f"a {section.removesuffix('s')}"
     return world

@@ -138,6 +138,11 @@ MIGRATIONS: dict[str, str] = {
             PRIMARY KEY (model, digest)
         ) WITHOUT ROWID;
     """,
+    "0006_panels": """
+        ALTER TABLE judgements ADD COLUMN repeat INTEGER NOT NULL DEFAULT 1;  -- 1, 2, ...: which of the looks that are alike
+        ALTER TABLE judgements ADD COLUMN quotes TEXT NOT NULL DEFAULT '[]';  -- JSON list: words of the target that decide it
+        ALTER TABLE judgements ADD COLUMN failure TEXT;  -- kind and message, where choice is judge_failed
+    """,
     "0007_behaviors": """
         DROP VIEW outcomes;
         CREATE TABLE groups_anew (
@@ -154,6 +159,17 @@ MIGRATIONS: dict[str, str] = {
             SELECT e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.value_a, e.value_b, e.verdict, e.strength,
                    e.shown_first, e.judge, e.created_at
             FROM episodes e JOIN groups g ON g.id = e.group_id;
+    """,
+    "0008_labels": """
+        CREATE TABLE labels (  -- what people made of episodes
+            episode TEXT NOT NULL,  -- the key
+            annotator TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            shown_first TEXT NOT NULL,  -- as this person saw it
+            comment TEXT NOT NULL,
+            created_at TEXT NOT NULL,  -- when it was read in
+            PRIMARY KEY (episode, annotator)
+        ) WITHOUT ROWID;
     """,
 }
 

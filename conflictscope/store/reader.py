@@ -7,7 +7,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
 from conflictscope.outcome import Group, Message, Mode, Outcome, PairedLooks, Role, Verdict
 from conflictscope.rating import StopRule
+from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.drafts import read_rounds
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
@@ -37,14 +38,16 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """What a judge made of the episodes of a group in both orders of the two actions.
+    """What judges made of the episodes of a group in both orders of the two actions.
 
-    judge: as the outcomes name it.
+    judge: as the outcomes name it. voted: whether verdicts rest on the votes of several judges or repeats. looks: by judge, those
+    that it has.
     """
 
     group: Group
     judge: str | None
-    looks: PairedLooks
+    voted: bool
+    looks: Mapping[str, PairedLooks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,23 +141,35 @@ class RunReader:
     async def judged_groups(self) -> list[JudgedGroup]:
         """One for each group and judge, from the first look at each episode that named an action in both orders.
 
-        Only the first: a later one is there because the first disagreed, and the last is what agreed. Episodes that ended
-        unresolved have a part in it, too.
+        Of each judge of a panel, the first: a later one is there because the first settled nothing, and the last is what agreed.
+        Of repeats, the first: two looks at one conversation are not two conversations. Episodes that ended unresolved have a
+        part in it, too.
         """
-        # With min(), SQLite takes the other columns from the row that has it.
-        query = """SELECT g.target, g.mode, g.steering, g.behavior, e.judge,
+        # A judge is asked in the drawn order first, which is that of the episode. With min(), SQLite takes the other columns from
+        # the row that has it.
+        query = """SELECT g.target, g.mode, g.steering, g.behavior, e.judge, max(coalesce(voted, 0)), looked,
                    total(choice = other_choice AND choice = 'a'), total(choice = other_choice AND choice = 'b'),
                    total(choice != other_choice AND choice = first), total(choice != other_choice AND choice != first)
                    FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
-                       SELECT x.episode_seq, min(x.number), x.choice, x.shown_first AS first, y.choice AS other_choice
-                       FROM judgements x JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
-                       WHERE x.number % 2 = 0 AND x.shown_first != y.shown_first AND x.resolved AND y.resolved
-                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq
-                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge
-                   ORDER BY g.target, g.mode, g.steering, g.behavior, e.judge"""
-        return [
-            JudgedGroup(_group(row[:4]), row[4], PairedLooks(*map(int, row[5:]))) for row in await self._rows(query)
-        ]
+                       SELECT episode_seq AS voted_seq, max(repeat) > 1 OR min(judge) != max(judge) AS voted
+                       FROM judgements GROUP BY 1
+                   ) ON voted_seq = e.seq LEFT JOIN (
+                       SELECT x.episode_seq, x.judge AS looked, min(x.number), x.choice, x.shown_first AS first,
+                              y.choice AS other_choice
+                       FROM judgements x JOIN episodes o ON o.seq = x.episode_seq
+                       JOIN judgements y ON y.episode_seq = x.episode_seq AND y.number = x.number + 1
+                       WHERE x.repeat = 1 AND y.repeat = 1 AND x.judge = y.judge
+                       AND x.shown_first = o.shown_first AND y.shown_first != o.shown_first AND x.resolved AND y.resolved
+                       AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq, x.judge
+                   ) ON episode_seq = e.seq GROUP BY g.id, e.judge, looked
+                   ORDER BY g.target, g.mode, g.steering, g.behavior, e.judge, looked"""
+        judged: dict[tuple[Group, str | None], JudgedGroup] = {}
+        for row in await self._rows(query):
+            group, (judge, voted, looked, *counts) = _group(row[:4]), row[4:]
+            before = judged.get((group, judge), JudgedGroup(group, judge, False, {}))
+            looks = {} if looked is None else {looked: PairedLooks(*map(int, counts))}
+            judged[group, judge] = replace(before, voted=before.voted or bool(voted), looks={**before.looks, **looks})
+        return list(judged.values())
 
     async def settled(self, rule: StopRule) -> Mapping[Group, int]:
         """The groups that the sweep stopped playing because their ranking was settled by this rule, and at how many outcomes."""
@@ -170,15 +185,45 @@ class RunReader:
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
         query = """SELECT g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,
-                   e.failure, (SELECT reasoning FROM judgements WHERE episode_seq = e.seq ORDER BY number DESC LIMIT 1)
+                   e.failure, (
+                       SELECT reasoning FROM (SELECT reasoning, number, choice = e.verdict AS won FROM judgements
+                       WHERE episode_seq = e.seq) ORDER BY won DESC, number DESC LIMIT 1)
                    FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq = ?"""
         *names, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
             await self._rows(query, (seq,))
         )[0]
-        messages = [Message(Role(item["role"]), item["text"]) for item in json.loads(transcript)]
+        messages = _messages(transcript)
         found = {"a": f"{value_a} over {value_b}", "b": f"{value_b} over {value_a}"}.get(verdict, verdict)
         title = f"{_group(names)}, scenario {scenario_id}"
         return Conversation(title, messages, f"{found}. {reasoning or failure or ''}".strip())
+
+    async def conversations(self) -> AsyncIterator[tuple[Outcome, tuple[Message, ...]]]:
+        """Every conversation that came to a verdict, with its outcome, as they were committed.
+
+        Only those whose scenario is stored, and in which the target said something.
+        """
+        query = f"""SELECT {_OUTCOME_COLUMNS}, e.transcript FROM episodes e JOIN groups g ON g.id = e.group_id
+                    JOIN scenarios s ON s.id = e.scenario_id
+                    WHERE g.mode = 'open_ended' AND e.failure IS NULL ORDER BY e.seq"""
+        async with self._connection.execute(query) as cursor:
+            async for *row, transcript in cursor:
+                messages = _messages(transcript)
+                if any(message.role is Role.TARGET for message in messages):
+                    yield _outcome(row), messages
+
+    async def scenarios(self) -> Mapping[str, Scenario]:
+        """The run's scenarios, by id."""
+        rows = await self._rows("SELECT id, body FROM scenarios")
+        return {own_id: Scenario.model_validate(json.loads(body)) for own_id, body in rows}
+
+    async def labels(self) -> list[tuple[Outcome, Mapping[str, Verdict]]]:
+        """The episodes that people labelled, as they were committed, with what they said, by person."""
+        query = f"""SELECT {_OUTCOME_COLUMNS}, json_group_object(l.annotator, l.verdict) FROM labels l
+                    JOIN episodes e ON e.key = l.episode JOIN groups g ON g.id = e.group_id GROUP BY e.seq ORDER BY e.seq"""
+        return [
+            (_outcome(row), {name: Verdict(verdict) for name, verdict in json.loads(said).items()})
+            for *row, said in await self._rows(query)
+        ]
 
     async def usage(self, after: int = 0) -> tuple[int, dict[Purpose, Usage]]:
         """What calls took that ended after the `after`-th, by what they were for; and how many have ended now."""
@@ -191,7 +236,8 @@ class RunReader:
     async def measured(self) -> Measured:
         """What calls took on average, without those of a preflight; and how soon conversations were settled."""
         query = """SELECT role, CASE WHEN scope LIKE 'opening/%' THEN 'opening' WHEN role = 'judge' THEN 'verdict'
-                   WHEN prompt LIKE 'multiple_choice%' THEN 'multiple_choice' ELSE 'conversation' END, model, count(*),
+                   WHEN prompt LIKE 'multiple_choice%' THEN 'multiple_choice'
+                   WHEN prompt LIKE 'action_rating%' THEN 'action_rating' ELSE 'conversation' END, model, count(*),
                    avg(input_tokens), avg(output_tokens), avg(CASE WHEN batch IS NULL THEN latency_s END) FROM calls
                    WHERE state = 'committed' AND scope NOT LIKE 'preflight/%' GROUP BY 1, 2, 3"""
         means = {tuple(row[:3]): CallMeans(*row[3:]) for row in await self._rows(query)}
@@ -241,6 +287,12 @@ class RunReader:
             kinds[kind] = kinds.get(kind, 0) + count
         return kinds
 
+    async def lost_looks(self) -> Mapping[tuple[str, str], int]:
+        """Looks that gave no verdict, by judge and kind of failure, in episodes that came to one without them."""
+        query = """SELECT j.judge, j.failure FROM judgements j JOIN episodes e ON e.seq = j.episode_seq
+                   WHERE j.failure IS NOT NULL AND e.failure IS NULL"""
+        return Counter((judge, failure.partition(":")[0]) for judge, failure in await self._rows(query))
+
     async def _rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         return list(await self._connection.execute_fetchall(query, parameters))
 
@@ -248,6 +300,10 @@ class RunReader:
 def _group(names: Sequence[Any]) -> Group:
     target, mode, steering, behavior = names
     return Group(target, Mode(mode), steering, behavior)
+
+
+def _messages(transcript: str) -> tuple[Message, ...]:
+    return tuple(Message(Role(item["role"]), item["text"]) for item in json.loads(transcript))
 
 
 def _outcome(row: Any) -> Outcome:

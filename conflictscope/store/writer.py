@@ -14,8 +14,9 @@ from typing import Any, Self, TypeAlias
 
 import aiosqlite
 
+from conflictscope.annotation import Label
 from conflictscope.errors import StoreError
-from conflictscope.outcome import Group, Mode, Verdict, fold_position
+from conflictscope.outcome import Group, Judgement, Mode, Verdict, fold_position
 from conflictscope.ports import BatchedCall, CallEnd, CallSent, CallState, EpisodeRecord, OutputMode, SentBatch
 from conflictscope.rating import StopRule
 from conflictscope.redaction import redact
@@ -27,7 +28,7 @@ COMMIT_ROWS = 200
 COMMIT_S = 0.05
 _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
-_OF_NO_USE = "('truncated', 'empty', 'unparsed', 'refused', 'api')"
+_OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
 _ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
 
 
@@ -189,7 +190,8 @@ class RunWriter:
                 f"""UPDATE calls SET fingerprint = '' WHERE seq IN (
                         SELECT c.seq FROM episodes e JOIN calls c ON c.scope = {scope}
                         WHERE c.state = 'committed' AND e.verdict = c.role || '_failed'
-                        AND substr(e.failure, 1, instr(e.failure, ':') - 1) IN {_OF_NO_USE})"""
+                        AND ({_of_no_use("e.failure")} OR EXISTS (
+                            SELECT 1 FROM judgements j WHERE j.episode_seq = e.seq AND {_of_no_use("j.failure")})))"""
             )
         failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
         await self.connection.execute(
@@ -233,6 +235,19 @@ class RunWriter:
         await self.connection.execute(
             "UPDATE sessions SET ended_at = ?, state = ? WHERE id = ?", (now(), state, session)
         )
+
+    async def replace_labels(self, labels: Iterable[Label]) -> None:
+        """Keep what people said, in place of all that the same people said before."""
+        rows = [
+            (label.episode, label.annotator, label.verdict.value, label.shown_first, label.comment, now())
+            for label in labels
+        ]
+        await self.connection.execute("BEGIN IMMEDIATE")
+        await self.connection.executemany(
+            "DELETE FROM labels WHERE annotator = ?", [(name,) for name in {annotator for _, annotator, *_ in rows}]
+        )
+        await self.connection.executemany(f"INSERT INTO labels VALUES (?{', ?' * 5})", rows)
+        await self.connection.execute("COMMIT")
 
     # -- during the run ------------------------------------------------------------------------------------------------
 
@@ -308,6 +323,10 @@ class RunWriter:
         committed = asyncio.get_running_loop().create_future()
         self._put(_Rows(statement, rows, committed))
         await self._until(committed, "what was to be kept")
+
+    def forget(self, scope: str) -> None:
+        """Queue that what was answered in this scope is of no use: asked once more, it is sent once more."""
+        self.put("UPDATE calls SET fingerprint = '' WHERE scope = ?", [(scope,)])
 
     async def _until(self, committed: asyncio.Future[None], what: str) -> None:
         assert self._writer is not None, "only asked while writing"
@@ -429,8 +448,7 @@ class RunWriter:
                     seq, self._next_seq = self._next_seq, self._next_seq + 1
                     episodes.append(_episode_row(item, seq, self._groups[item.outcome.group], moment))
                     judgements.extend(
-                        (seq, number, j.judge, j.shown_first, j.choice.value, j.resolved, j.strength, j.reasoning)
-                        for number, j in enumerate(item.judgements)
+                        (seq, number, *_judgement_row(judgement)) for number, judgement in enumerate(item.judgements)
                     )
                 case _Opening(scenario_id, text):
                     openings.append((scenario_id, text))
@@ -460,7 +478,7 @@ class RunWriter:
             ("UPDATE batches SET ended_at = ? WHERE id = ?", batch_ends),
             ("INSERT OR REPLACE INTO openings VALUES (?, ?)", openings),
             (f"INSERT INTO episodes VALUES (?{', ?' * 18})", episodes),
-            (f"INSERT INTO judgements VALUES (?{', ?' * 7})", judgements),
+            (f"INSERT INTO judgements VALUES (?{', ?' * 10})", judgements),
             ("UPDATE groups SET settled = ? WHERE id = ?", settled),
             *others,
         )
@@ -531,3 +549,12 @@ def _episode_row(record: EpisodeRecord, seq: int, group_id: int, moment: str) ->
         record.choice.policy if record.choice else None,
         record.choice.reason if record.choice else None,
     )
+
+
+def _of_no_use(failure: str) -> str:
+    return f"substr({failure}, 1, instr({failure}, ':') - 1) IN {_OF_NO_USE}"
+
+
+def _judgement_row(j: Judgement) -> tuple[Any, ...]:
+    said = j.judge, j.shown_first, j.choice.value, j.resolved, j.strength, j.reasoning
+    return *said, j.repeat, json.dumps(j.quotes, ensure_ascii=False), j.failure

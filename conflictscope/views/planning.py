@@ -222,7 +222,7 @@ def _print_usage(console: Console, forecast: SweepForecast) -> None:
 
 
 def _what(usage: UsageForecast) -> str:
-    kind = {"multiple_choice": "choice", "conversation": "talk"}.get(usage.kind, usage.kind)
+    kind = {"multiple_choice": "choice", "action_rating": "rating", "conversation": "talk"}.get(usage.kind, usage.kind)
     return f"{usage.role}, {kind}" + (f", {usage.target}" if usage.target not in (None, usage.model) else "")
 
 

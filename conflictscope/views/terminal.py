@@ -254,6 +254,10 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
             if progress.verdicts.get(verdict)
         ),
         *((f"  failed by {kind}", f"{count:,}") for kind, count in sorted(progress.failures.items())),
+        *(
+            (f"  {kind} look", f"{count:,} by {judge}, voted down without it")
+            for (judge, kind), count in sorted(progress.lost_looks.items())
+        ),
         ("calls", _calls(progress)),
         ("tokens", f"{total.input_tokens:,} in, {total.output_tokens:,} out"),
         ("spent", _spent(progress)),

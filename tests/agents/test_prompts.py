@@ -16,9 +16,11 @@ def test_every_prompt_is_named_and_versioned() -> None:
     """A version is the name, a number and a hash of the text."""
     versions = [prompt.version for prompt in (*episode_prompts(), *library_prompts())]
     assert [version.split("@")[0] for version in versions] == [
+        "action_rating",
         "judge",
         "multiple_choice",
         "preflight",
+        "quotes",
         "steering",
         "user",
         *(f"check_{name}" for name in sorted(CheckName)),

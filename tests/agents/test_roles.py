@@ -146,7 +146,7 @@ async def test_a_verdict_that_never_parses_is_a_failure_not_a_guess(bad: str) ->
     """Two unparsable replies fail the judge, which shows the second as it came; nothing is made of them."""
     model = Replying("first", bad)
     with pytest.raises(CallFailed) as caught:
-        await ModelJudge(LeanSpeaker(lane(model)), "j").judge(turn("u", "t"))
+        await ModelJudge(LeanSpeaker(lane(model)), "j").look(turn("u", "t"))
     assert caught.value.kind == "unparsed"
     assert str(caught.value).endswith(f"\n{bad}")
     assert model.replies == []
@@ -176,7 +176,7 @@ async def test_filtered_cut_and_empty_replies_are_told_apart(response: ModelResp
     """None of them passes for something that the target said, or is worth asking a judge again."""
     for ask in (
         Target(LeanSpeaker(lane(Replying(response))), "conversation", None).reply(turn("u")),
-        ModelJudge(LeanSpeaker(lane(Replying(response))), "j").judge(turn("u", "t")),
+        ModelJudge(LeanSpeaker(lane(Replying(response))), "j").look(turn("u", "t")),
     ):
         with pytest.raises(CallFailed) as caught:
             await ask

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from conflictscope import pipeline
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Judgement, Mode, Outcome, PairedLooks, Side, Verdict
-from conflictscope.pipeline.judging import judge_errors
+from conflictscope.pipeline.judging import gold_of_table, judge_errors, measured_votes
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import JudgeError, Uncorrected, estimate_judge_error
 from conflictscope.runfolder import RunFolder
@@ -21,7 +22,7 @@ GROUP = Group("alpha", Mode.OPEN_ENDED)
 
 async def errors_of(database: Path, gold: Path | None = None) -> dict[Group, JudgeError | Uncorrected]:
     async with RunReader.open(database) as reader:
-        return await judge_errors(reader, GoldTable(gold) if gold else None)
+        return await judge_errors(reader, await gold_of_table(reader, GoldTable(gold)) if gold else None)
 
 
 async def outcomes_of(folder: RunFolder) -> list[Outcome]:
@@ -81,7 +82,7 @@ async def test_planted_rates_are_found_from_both_orders(make_sweep: MakeSweep, t
         judged = await reader.judged_groups()
         errors = await judge_errors(reader)
     assert {row.group for row in judged} == set(sweep.groups)
-    error = estimate_judge_error(sum((row.looks for row in judged), PairedLooks()))
+    error = estimate_judge_error(sum((row.looks["planted:judge"] for row in judged), PairedLooks()))
     assert isinstance(error, JudgeError)
     assert error.flip == pytest.approx(0.15, abs=3 * error.flip_sd)
     assert error.order_bias == pytest.approx(0.2, abs=3 * error.order_bias_sd)
@@ -109,6 +110,126 @@ async def test_planted_rates_are_found_from_gold_labels(make_sweep: MakeSweep, t
     }
 
 
+# -- panels and repeats ------------------------------------------------------------------------------------------------
+
+PANEL = 'judge.models=["planted:judge", "planted:hasty", "planted:biased"]'
+RATES = {"judge": (0.05, 0.0), "hasty": (0.2, 0.0), "biased": (0.1, 0.25)}  # error rate and order bias
+
+
+@pytest.fixture
+def panel_sweep(make_sweep: MakeSweep, tmp_path: Path) -> MakeSweep:
+    """A sweep whose world has two judges more."""
+
+    def make(*overrides: str, scenarios: int = 12, **rates: float) -> pipeline.Sweep:
+        make_sweep(scenarios=scenarios, **{"error_rate": RATES["judge"][0], **rates})
+        folder = tmp_path / "sweep"
+        world = folder / "world.toml"
+        sections = (
+            f"[judges.{name}]\nerror_rate = {RATES[name][0]}\norder_bias = {RATES[name][1]}\n"
+            for name in ("hasty", "biased")
+        )
+        world.write_text(world.read_text() + "\n" + "\n".join(sections))
+        return pipeline.load_sweep(str(folder / "sweep.toml"), list(overrides))
+
+    return make
+
+
+async def test_each_planted_judge_of_a_panel_is_found_by_its_own_rates(panel_sweep: MakeSweep, tmp_path: Path) -> None:
+    """Three judges, both orders, two repeats: flip rate and bias of each within three standard errors, and no two err alike."""
+    sweep = panel_sweep(PANEL, 'judge.orders="both"', "judge.repeats=2", "user.max_turns=2", scenarios=200)
+    result = await pipeline.run_sweep(sweep, tmp_path / "runs")
+    async with RunReader.open(result.folder.database) as reader:
+        judged = await reader.judged_groups()
+        errors = await judge_errors(reader)
+    assert {row.judge for row in judged} == {"panel:planted:judge+planted:hasty+planted:biased"}
+    assert all(row.voted for row in judged)
+    for name, (error_rate, order_bias) in RATES.items():
+        error = estimate_judge_error(sum((row.looks[f"planted:{name}"] for row in judged), PairedLooks()))
+        assert isinstance(error, JudgeError)
+        assert error.flip == pytest.approx(error_rate, abs=3 * error.flip_sd)
+        assert error.order_bias == pytest.approx(order_bias, abs=3 * error.order_bias_sd)
+    for found in errors.values():
+        assert isinstance(found, Uncorrected)
+        assert found.reason.startswith(
+            "how often a vote errs, only gold labels tell; planted:biased names the wrong action in "
+        )
+
+
+@pytest.mark.parametrize(("vote", "most_wrong"), [("majority", 0.11), ("weighted", 0.08)])
+async def test_a_panel_errs_less_than_its_judges_and_gold_labels_tell_how_often(
+    panel_sweep: MakeSweep, tmp_path: Path, vote: str, most_wrong: float
+) -> None:
+    """One look each in a random order: by majority, less than two of three; weighted, hardly more than the best of them."""
+    weights = ['judge.errors={"planted:judge"=0.05, "planted:hasty"=0.2, "planted:biased"=0.22}'] * (vote == "weighted")
+    true = await pipeline.run_sweep(panel_sweep(scenarios=150, error_rate=0.0), tmp_path / "true")
+    panel = panel_sweep(PANEL, f'judge.vote="{vote}"', *weights, scenarios=150)
+    result = await pipeline.run_sweep(panel, tmp_path / "runs")
+    gold = labels(tmp_path / "gold.csv", await outcomes_of(true.folder))
+    for error in (await errors_of(result.folder.database, gold)).values():
+        assert isinstance(error, JudgeError)
+        assert 0 < (error.wrong_first + error.wrong_second) / 2 < most_wrong
+
+
+async def test_weights_are_measured_in_another_run(panel_sweep: MakeSweep, tmp_path: Path) -> None:
+    """`errors_from` takes the errors of one look, or of two that agree, as they were there; and the run keeps the figures."""
+    pilot = panel_sweep(PANEL, 'judge.orders="both"', scenarios=150)
+    await pipeline.run_sweep(pilot, tmp_path / "sweep" / "runs")
+    weighted = (PANEL, 'judge.vote="weighted"', 'judge.errors_from="runs/bench"')
+    measured = {}
+    for orders in ("random", "both"):
+        sweep = await measured_votes(panel_sweep(*weighted, f'judge.orders="{orders}"'))
+        assert sweep.config.judge is not None
+        assert sweep.config.judge.errors_from is None
+        measured[orders] = sweep.config.judge.errors
+    assert measured["random"] == pytest.approx(
+        {"planted:judge": 0.05, "planted:hasty": 0.2, "planted:biased": 0.1 * 0.75 + 0.125}, abs=0.04
+    )
+    assert all(measured["both"][name] < measured["random"][name] for name in measured["both"])
+    result = await pipeline.run_sweep(panel_sweep(*weighted), tmp_path / "runs")
+    assert f'"planted:hasty" = {measured["random"]["planted:hasty"]}' in result.folder.sweep.read_text()
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [("nowhere", "nowhere holds no run"), ("runs/bench", "runs/bench, planted:judge: fewer than 30 conversations")],
+)
+async def test_weights_that_cannot_be_measured_are_refused(
+    panel_sweep: MakeSweep, tmp_path: Path, named: str, told: str
+) -> None:
+    """No such run, or one that did not ask in both orders: told before anything is asked."""
+    await pipeline.run_sweep(panel_sweep(), tmp_path / "sweep" / "runs")
+    sweep = panel_sweep(PANEL, 'judge.vote="weighted"', f'judge.errors_from="{named}"')
+    with pytest.raises(InputError, match=told):
+        await pipeline.run_sweep(sweep, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+async def test_pairs_of_looks_are_those_of_one_judge_in_one_repeat(tmp_path: Path) -> None:
+    """Beside a look that failed, a second repeat, another judge and a later turn: never a look of one with a look of another."""
+    a, b = Verdict.A, Verdict.B
+
+    def look(judge: str, first: Side, choice: Verdict = a, repeat: int = 1) -> Judgement:
+        failure = "timeout: late" if choice is Verdict.JUDGE_FAILED else None
+        return Judgement(judge, first, choice, failure is None, None, "", repeat, failure=failure)
+
+    record = episode(1, GROUP, a, ("b", a), judge="panel:j+k+l")
+    record = replace(
+        record,
+        judgements=(
+            look("j", "b", Verdict.JUDGE_FAILED), look("j", "b", b, 2), look("j", "a", b, 2),  # the first turn
+            look("k", "b"), look("k", "a", b), look("k", "b", a, 2), look("k", "a", a, 2),
+            look("l", "b", b), look("l", "a", Verdict.JUDGE_FAILED), look("l", "b", b, 2), look("l", "a", b, 2),
+            look("j", "b"), look("j", "a"), look("j", "b", b, 2), look("j", "a", b, 2),  # the second one
+            look("k", "b"), look("k", "a"), look("k", "b"), look("l", "b", Verdict.JUDGE_FAILED),
+        ),
+    )  # fmt: skip
+    path = await stored(tmp_path / "run.db", record)
+    async with RunReader.open(path) as reader:
+        (group,) = await reader.judged_groups()
+        assert dict(await reader.lost_looks()) == {("j", "timeout"): 1, ("l", "timeout"): 2}
+    assert group.looks == {"j": PairedLooks(both_a=1), "k": PairedLooks(both_second=1)}
+
+
 # -- what is counted ---------------------------------------------------------------------------------------------------
 
 
@@ -128,8 +249,9 @@ async def test_the_first_look_that_named_an_action_in_both_orders_is_counted(tmp
     )
     async with RunReader.open(path) as reader:
         alpha, beta = await reader.judged_groups()
-    assert (alpha.group, alpha.judge, alpha.looks) == (GROUP, "j", PairedLooks(1, 1, 1, 1))
-    assert (beta.group.target, beta.looks) == ("beta", PairedLooks())
+    assert (alpha.group, alpha.judge, alpha.looks) == (GROUP, "j", {"j": PairedLooks(1, 1, 1, 1)})
+    assert (beta.group.target, beta.looks) == ("beta", {})
+    assert not alpha.voted
 
 
 async def test_each_group_without_an_estimate_says_why(tmp_path: Path) -> None:

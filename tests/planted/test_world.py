@@ -117,6 +117,10 @@ def world_file(folder: Path, text: str) -> PlantedWorld:
         (TARGET + "[faults]\nhang = 0.6\nrate_limit = 0.5\n", "3: faults: the rates must add up to <= 1, got 1.1"),
         (TARGET + "[limits]\nrequests_per_minute = 0\n", "4: limits.requests_per_minute: Input should be greater than"),
         (TARGET + "[targets.judge]\nutilities = { x = 1.0 }\n", "3: targets.judge: the name 'judge' belongs to a role"),
+        (TARGET + "[judges.judge]\n", "3: judges.judge: the name 'judge' belongs to a role"),
+        (TARGET + "[judges.alpha]\n", "3: judges.alpha: the name 'alpha' belongs to a target"),
+        (TARGET + "[judges.x]\n[checkers.x]\n", "4: checkers.x: the name 'x' belongs to a judge"),
+        (TARGET + "[judges.x]\nerror_rate = 2\n", "4: judges.x.error_rate: Input should be less than or equal to 1"),
         (TARGET + "[targets.user]\nutilities = { x = 1.0 }\n", "3: targets.user: the name 'user' belongs to a role"),
         ("scenario_sd = -1.0\n" + TARGET, "1: scenario_sd: Input should be greater than or equal to 0"),
         ("seed = 1\n", " missing key 'targets'"),
@@ -298,6 +302,32 @@ async def test_a_judge_errs_and_leans_at_its_rates(error_rate: float, order_bias
     assert set(labels) <= {"action_1", "action_2"}
     names_first = 1 - error_rate if took_first else error_rate
     assert_rate([label == "action_1" for label in labels], names_first + (1 - names_first) * order_bias)
+
+
+async def test_judges_beside_the_judge_err_by_their_own_rates_and_on_their_own() -> None:
+    """Two judges of one rate: each errs at it, and both at once as often as two that know nothing of each other."""
+    page = load_prompt("judge").message(
+        situation="A case.",
+        action_1=fence("Go x."),
+        action_2=fence("Stay y."),
+        transcript=fenced_transcript(
+            [
+                Message(Role.USER, "Well?"),
+                Message(Role.TARGET, language.write_choice(Mode.OPEN_ENDED, "Go x.", "", 1.0)),
+            ]
+        ),
+    )
+    judges = {"first": {"error_rate": 0.3}, "second": {"error_rate": 0.3}, "exact": {}}
+    wrong = {
+        name: [
+            json.loads(verdict)["action"] == "action_2" for verdict in await replies(model(name, judges=judges), page)
+        ]
+        for name in judges
+    }
+    assert not any(wrong["exact"])
+    assert_rate(wrong["first"], 0.3)
+    assert_rate(wrong["second"], 0.3)
+    assert_rate([one and two for one, two in zip(wrong["first"], wrong["second"], strict=True)], 0.09)
 
 
 # -- how long it takes -------------------------------------------------------------------------------------------------

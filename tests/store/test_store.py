@@ -424,6 +424,40 @@ async def test_the_outcomes_view_has_the_documented_columns(tmp_path: Path) -> N
     )
 
 
+async def test_replies_that_any_judge_could_not_use_are_asked_for_again(tmp_path: Path) -> None:
+    """A panel of which one timed out first and another could not be read: a resume plays neither of their replies again."""
+    path = tmp_path / "run.db"
+    for kind, known in (("unquoted", None), ("timeout", b"{}")):
+        path.unlink(missing_ok=True)
+        failed = tuple(
+            Judgement(judge, "a", Verdict.JUDGE_FAILED, False, None, "", failure=f"{told}: why")
+            for judge, told in (("j", "timeout"), ("k", kind))
+        )
+        broken = replace(episode(1, Verdict.JUDGE_FAILED, failure="timeout: why"), judgements=failed)
+        async with RunWriter.open(path) as writer:
+            await record(writer, replace(call(broken.outcome.key), role=Role.JUDGE), answer())
+            await writer.record_episode(broken)
+        async with RunWriter.open(path) as writer:
+            await writer.begin_session()
+            assert writer.answered(broken.outcome.key, "f") == known
+
+
+async def test_judgements_keep_repeat_quotes_and_failure(tmp_path: Path) -> None:
+    """As columns of their own: quotes as a JSON list, a failure beside `judge_failed`."""
+    looks = (
+        Judgement("j", "a", Verdict.A, True, 5, "so", 2, ("“Yes”, it is ✓",)),
+        Judgement("k", "b", Verdict.JUDGE_FAILED, False, None, "", failure="unquoted: why"),
+    )
+    async with RunWriter.open(tmp_path / "run.db") as writer:
+        await writer.record_episode(replace(episode(1), judgements=looks))
+    assert rows(
+        tmp_path / "run.db", "SELECT judge, choice, repeat, quotes, failure FROM judgements ORDER BY number"
+    ) == [
+        ("j", "a", 2, '["“Yes”, it is ✓"]', None),
+        ("k", "judge_failed", 1, "[]", "unquoted: why"),
+    ]
+
+
 @pytest.mark.parametrize("opened_by", ["reader", "writer"])
 async def test_a_file_of_the_first_version_keeps_its_calls(tmp_path: Path, opened_by: str) -> None:
     """Calls that were journaled before there were states are committed or failed, in their order, with what they cost."""
@@ -486,13 +520,16 @@ async def test_a_call_that_costs_money_is_in_the_file_before_it_is_sent(tmp_path
     assert rows(path, "SELECT seq, state, reserved_usd FROM calls") == [(1, "sent", 0.5), (2, "abandoned", 0.0)]
 
 
-async def test_a_file_of_before_behaviours_keeps_its_groups_and_takes_new_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("later", [(), ("0006_panels",), ("0006_panels", "0008_labels"), ("0008_labels",)])
+async def test_a_file_of_before_behaviours_keeps_its_groups_and_takes_new_ones(
+    tmp_path: Path, later: tuple[str, ...]
+) -> None:
     """Groups keep their numbers and what settled them; a group with a behaviour stands beside the plain one."""
     path = tmp_path / "run.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at TEXT DEFAULT CURRENT_TIMESTAMP)")
         for name, script in MIGRATIONS.items():
-            if name < "0007":
+            if name < "0006" or name in later:
                 connection.executescript(script)
                 connection.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
         connection.execute("INSERT INTO groups VALUES (1, 'alpha', 'open_ended', NULL, 'told')")

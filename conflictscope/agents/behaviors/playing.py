@@ -28,7 +28,7 @@ from conflictscope.agents.judge import ModelJudge
 from conflictscope.agents.participants import SimulatedUser, Target
 from conflictscope.agents.speakers import AgentSpeaker, LeanSpeaker, Speaker, Utterance
 from conflictscope.errors import CallFailed, ConflictScopeError
-from conflictscope.outcome import Role
+from conflictscope.outcome import Message, Role
 from conflictscope.ports import Call, Lane, OutputMode, Turn
 from conflictscope.redaction import redact
 from conflictscope.seeds import derive, request_seed
@@ -53,7 +53,7 @@ class Part:
     def __init__(self, loaded: Sequence[LoadedBehavior], seed: int, max_turns: int) -> None:
         self._acts = [_Act(each, derive(seed, each.name), max_turns) for each in loaded]
         self._role = loaded[0].type.role
-        self._heard = 0
+        self._heard: Sequence[Message] = ()
 
     @property
     def names(self) -> str:
@@ -106,9 +106,9 @@ class Part:
 
     async def _hear(self, turn: Turn) -> None:
         """Tell of a message that came in, once."""
-        if not turn.transcript or turn.transcript[-1].role is self._role or len(turn.transcript) == self._heard:
+        if not turn.transcript or turn.transcript[-1].role is self._role or turn.transcript == self._heard:
             return
-        self._heard = len(turn.transcript)
+        self._heard = turn.transcript
         for act in self._acts:
             nothing = await act.call("incoming", turn.transcript[-1].text, turn)
             if nothing is not None:

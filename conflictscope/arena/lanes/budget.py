@@ -8,6 +8,7 @@ from typing import Protocol
 
 import structlog
 from genai_prices import calc_price
+from pydantic_ai.embeddings import EmbeddingModel
 from pydantic_ai.messages import UserPromptPart
 from pydantic_ai.models import Model
 from pydantic_ai.usage import RequestUsage
@@ -91,7 +92,7 @@ FREE = FlatPrice(0.0, 0.0)
 LOCAL = "sentence-transformers"  # pydantic-ai's name for embedding models that are run in this process
 
 
-def known_price(model: Model, *, batch: bool = False) -> Price | None:
+def known_price(model: Model | EmbeddingModel, *, batch: bool = False) -> Price | None:
     """The price of a model by `genai-prices`; None where it is not known there. Planted models are free."""
     return named_price(model.system, model.model_name, batch=batch)
 

@@ -29,7 +29,7 @@ from pydantic_ai.exceptions import (
 from pydantic_ai.messages import ModelResponse
 from pydantic_ai.models import Model
 
-from conflictscope.arena.lanes.budget import Price
+from conflictscope.arena.lanes.budget import FREE, Price
 from conflictscope.arena.lanes.journal import RESPONSE
 from conflictscope.arena.lanes.steps import Reply, Request
 from conflictscope.arena.lanes.transport import on_its_way
@@ -132,6 +132,8 @@ def reply_of(response: ModelResponse, price: Price | None, latency_s: float) -> 
 def cost_usd(response: ModelResponse, price: Price | None) -> float | None:
     """What a reply cost; None where the price is not known, or the service does not say, or not soundly, how much it took."""
     usage = response.usage
+    if price is FREE:
+        return 0.0
     if price is None or not usage.input_tokens + usage.output_tokens:
         return None
     try:
