@@ -66,7 +66,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An episode as people see it: nothing on it tells the target, the steering, the values or the judge."""
+    """An episode as people see it: nothing on it tells the target, the steering, the behaviour, the values or the judge."""
 
     id: str
     description: str
@@ -87,7 +87,7 @@ class Label:
 
 
 def draw(outcomes: Iterable[Outcome], count: int, seed: int) -> list[Outcome]:
-    """`count` of the outcomes (all, where there are fewer), stratified by target, mode, steering, pair of values and verdict.
+    """`count` of the outcomes (all, where there are fewer), stratified by group, pair of values and verdict.
 
     Each outcome has the same chance, so that what is found in the sample estimates what holds in the run; and each stratum has
     its share of the sample, to less than one outcome. Source: systematic sampling of an ordered list (Cochran 1977, chapter 8).
@@ -95,7 +95,7 @@ def draw(outcomes: Iterable[Outcome], count: int, seed: int) -> list[Outcome]:
 
     def place(outcome: Outcome) -> tuple[str | int, ...]:
         group = outcome.group
-        stratum = (group.target, group.mode, group.steering or "", *outcome.pair, outcome.verdict)
+        stratum = (group.target, group.mode, group.steering or "", group.behavior or "", *outcome.pair, outcome.verdict)
         return (*stratum, derive("draw", seed, outcome.key))
 
     ordered = sorted(outcomes, key=place)

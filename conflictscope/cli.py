@@ -180,6 +180,13 @@ def run(
     name: Annotated[str | None, typer.Option(help="The run's name; default: the name in the sweep file.")] = None,
     runs_dir: RunsDir = _RUNS,
     settings: Settings = None,
+    behavior: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One more condition: a behaviour by its name, module:Class or ./file.py:Class; `a + b` plays both. Repeatable.",
+            metavar="BEHAVIOR",
+        ),
+    ] = None,
     no_live: NoLive = False,
     as_json: Json = False,
 ) -> None:
@@ -191,15 +198,15 @@ def run(
 
     Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
     """
-    library, spent_usd, spent_s = _stage(sweep, settings or [], name, runs_dir, no_live, as_json)
-    loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library)
+    library, spent_usd, spent_s = _stage(sweep, settings or [], behavior or [], name, runs_dir, no_live, as_json)
+    loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library, behaviors=behavior or [])
     if loaded.left_out:
         _err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
     result = asyncio.run(
         pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), _tell, spent_usd=spent_usd, spent_s=spent_s)
     )
     rankings = asyncio.run(pipeline.rank(result.folder))
-    resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings or [], result.state)]))
+    resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings or [], result.state, behavior or [])]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
@@ -228,7 +235,7 @@ def rank(
         typer.Option(
             help="Correct for the judge's error: `estimate` it from what was judged in both orders, `none`, `labels` (what "
             "people said, see `annotate`), or a CSV of gold labels (target, scenario_id, verdict; optionally mode, steering, "
-            "repeat).",
+            "behavior, repeat).",
             metavar="estimate|labels|none|FILE",
         ),
     ] = "estimate",
@@ -256,12 +263,12 @@ def rank(
 @app.command()
 def compare(
     run_name: RunName,
-    by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the three.")] = None,
+    by: Annotated[By | None, typer.Option(help="What the groups differ in; default: each of the four.")] = None,
     judge: JudgeName = None,
     runs_dir: RunsDir = _RUNS,
     as_json: Json = False,
 ) -> None:
-    """Compare targets, modes and steerings on the scenarios that they share, with intervals clustered by scenario.
+    """Compare targets, modes, steerings and behaviours on the scenarios that they share, with intervals clustered by scenario.
 
     For each two groups that differ in one thing only: how utilities and ranks differ, and how alike the rankings are. For each
     steering that states a ranking: the share of outcomes that agree with it, without and with the steering.
@@ -430,9 +437,9 @@ def import_(
 ) -> None:
     """Recorded outcomes from elsewhere become a run that can be ranked and reported; conversations one that can be judged.
 
-    Columns of outcomes: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given), steering,
-    strength, shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused, target_failed, judge_failed or
-    user_failed. A bad row stops the import, and then nothing is imported.
+    Columns of outcomes: target, scenario_id, value_a, value_b, verdict; optionally mode (multiple_choice unless given),
+    steering, behavior, strength, shown_first, judge, repeat. A verdict is a, b, tie, neither, unresolved, refused,
+    target_failed, judge_failed or user_failed. A bad row stops the import, and then nothing is imported.
 
     Keys of a conversation: target, scenario_id, value_a, value_b, description, action_a, action_b and messages (role, content,
     tool_calls); optionally steering, repeat. `rejudge` judges them.
@@ -778,8 +785,8 @@ def annotate_export(
 ) -> None:
     """Write conversations for people to label: as a table (CSV) and as a page that works offline, one item a screen.
 
-    Drawn by target, steering, pair of values and verdict, each in its share. Sheets tell neither the target nor the steering,
-    the values or the judge's verdict, and show the two actions in a drawn order.
+    Drawn by target, steering, behaviour, pair of values and verdict, each in its share. Sheets tell neither the target nor the
+    steering, the behaviour, the values or the judge's verdict, and show the two actions in a drawn order.
 
     Example: [bold]conflictscope annotate export demo -o sheets --items 60 --annotators 2[/bold]
     """
@@ -898,13 +905,19 @@ def _library_viewer(no_live: bool, as_json: bool) -> LibraryViewer:
 
 
 def _stage(
-    sweep: str, settings: Sequence[str], name: str | None, runs_dir: Path, no_live: bool, as_json: bool
+    sweep: str,
+    settings: Sequence[str],
+    behaviors: Sequence[str],
+    name: str | None,
+    runs_dir: Path,
+    no_live: bool,
+    as_json: bool,
 ) -> tuple[Path | None, float, float]:
     """The library that a sweep makes first, what it cost, and the seconds that it took just now.
 
     Ends the command where the library was not made to the end.
     """
-    file = pipeline.read_sweep(sweep, settings, name=name)
+    file = pipeline.read_sweep(sweep, settings, name=name, behaviors=behaviors)
     spec = pipeline.stage_of(file)
     if spec is None:
         return None, 0.0, 0.0
@@ -916,7 +929,7 @@ def _stage(
     started = time.monotonic()
     result = asyncio.run(pipeline.generate(spec, stage, None, _library_viewer(no_live, as_json), _tell))
     if result.state != "finished" or not result.scenarios:
-        resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings, result.state)]))
+        resume = _command(" ".join(["run", _quoted(sweep), *_kept(settings, result.state, behaviors)]))
         resume += (f" --name {name}" if name else "") + _runs_option(runs_dir)
         _finish_library(result, resume, as_json, "generate.tries")
         raise typer.Exit(result.exit_code or 1)
@@ -927,13 +940,10 @@ def _stage(
     return result.library, result.progress.total.spent_usd, time.monotonic() - started
 
 
-def _kept(settings: Sequence[str], state: str) -> list[str]:
+def _kept(settings: Sequence[str], state: str, behaviors: Sequence[str] = ()) -> list[str]:
     """Options to resume with: all but the limit that stopped it."""
-    return [
-        f"--set {_quoted(s)}"
-        for s in settings
-        if state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))
-    ]
+    kept = [s for s in settings if state != "limit" or not s.startswith(("limits.cost_usd", "limits.time_s"))]
+    return [*(f"--set {_quoted(s)}" for s in kept), *(f"--behavior {_quoted(b)}" for b in behaviors)]
 
 
 def _finish_library(result: GenerationResult, resume: str, as_json: bool, tries: str) -> None:

@@ -18,9 +18,10 @@ class By(StrEnum):
     TARGET = "target"
     MODE = "mode"
     STEERING = "steering"
+    BEHAVIOR = "behavior"
 
     def of(self, group: Group) -> str | None:
-        """A group's own: its target, mode or steering."""
+        """A group's own: its target, mode, steering or behaviour."""
         value: str | None = getattr(group, self.value)
         return value
 

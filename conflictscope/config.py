@@ -235,10 +235,16 @@ class ScheduleConfig(Record):
     least_pool: Annotated[int, Field(ge=1)] = 200
 
 
-class SweepConfig(Services):
-    """A sweep: modes x targets x (no steering + each steering) x scenarios x repeats.
+def behavior_name(entry: str) -> str:
+    """What an entry of `behaviors` is called: `a + b`, each without the module or file that it is from."""
+    return " + ".join(part.strip().rpartition(":")[2] for part in entry.split("+"))
 
-    scenarios: a library; or generate: the plan of one, which is made first, in the run's folder.
+
+class SweepConfig(Services):
+    """A sweep: modes x targets x (no steering + each steering) x (plain + each behaviour) x scenarios x repeats.
+
+    scenarios: a library; or generate: the plan of one, which is made first, in the run's folder. behaviors: each a name, a
+    `module:Class` or a `./file.py:Class`, or several of these with `+` between them, which play together.
     """
 
     name: RunName
@@ -254,8 +260,22 @@ class SweepConfig(Services):
     judge: JudgeConfig | None = None
     multiple_choice: MultipleChoiceConfig = MultipleChoiceConfig()
     steering: tuple[SteeringConfig, ...] = ()
+    behaviors: tuple[str, ...] = ()
     stop: StopConfig = StopConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+
+    @field_validator("behaviors")
+    @classmethod
+    def _behaviors_have_names(cls, behaviors: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in behaviors:
+            for part in entry.split("+"):
+                place, colon, name = part.strip().rpartition(":")
+                if not name or (colon and not place) or (not colon and ("/" in name or name.endswith(".py"))):
+                    raise ValueError(
+                        'a behaviour is a name, "module:Class" or "./file.py:Class", several with "+" between them; '
+                        f"got {entry!r}"
+                    )
+        return behaviors
 
     @field_validator("modes")
     @classmethod
@@ -271,6 +291,7 @@ class SweepConfig(Services):
         for kind, names in (
             ("targets", [target.label for target in self.targets]),
             ("steerings", [steering.name for steering in self.steering]),
+            ("behaviors", [behavior_name(entry) for entry in self.behaviors]),
         ):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
@@ -324,6 +345,7 @@ class SweepConfig(Services):
                 "providers": True,
                 "prices": True,
                 "name": True,
+                "behaviors": True,  # their sources count, not where they are from
                 "targets": {"__all__": {"batch"}},
                 "judge": {"batch"},
                 "steering": {"__all__": {"prompt"}},  # what the file says is what counts

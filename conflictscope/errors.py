@@ -47,6 +47,7 @@ class CallFailed(ConflictScopeError):
     `refused` (by the model's own refusal or a content filter), `truncated` (by the token limit), `empty`, `unparsed` (no valid
     typed reply after one re-ask; the message ends with the reply as it came), `unquoted` (the same, of a judge that quotes
     what the target did not say). `agent`: a user's own agent raised.
+    `behavior`: a behaviour raised, took too long, or returned what it should not.
     `episode_timeout`: of the episode.
 
     retry_after_s: how long the service asked us to wait, where it did. sent: False where no connection could be made, so that

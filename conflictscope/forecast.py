@@ -107,10 +107,7 @@ class RankingForecast:
 
     def to_json(self) -> dict[str, Any]:
         """By name."""
-        groups = [
-            {"target": group.target, "mode": group.mode.value, "steering": group.steering} for group in self.groups
-        ]
-        return {**asdict(self), "groups": groups}
+        return {**asdict(self), "groups": [group.to_json() for group in self.groups]}
 
 
 @dataclass(frozen=True, slots=True)

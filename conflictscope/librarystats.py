@@ -143,18 +143,20 @@ class ConditionStats:
 
     mode: Mode
     steering: str | None
+    behavior: str | None
     agree: Share | None
     alpha: Coefficient | None
     targets: tuple[ClearPreference, ...]
 
     def __str__(self) -> str:
-        return " / ".join(filter(None, (self.mode, self.steering)))
+        return " / ".join(filter(None, (self.mode, self.steering, self.behavior)))
 
     def to_json(self) -> dict[str, Any]:
         """By name."""
         return {
             "mode": self.mode.value,
             "steering": self.steering,
+            "behavior": self.behavior,
             "targets_agree": self.agree.to_json() if self.agree else None,
             "alpha": self.alpha.to_json() if self.alpha else None,
             "clear_preference": [target.to_json() for target in self.targets],

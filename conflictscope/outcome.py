@@ -234,18 +234,24 @@ class PairedLooks:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one ranking is made for: a target under a condition (mode and steering)."""
+    """What one ranking is made for: a target under a condition (mode, steering and behaviour)."""
 
     target: str
     mode: Mode
     steering: str | None = None
+    behavior: str | None = None
 
     def __str__(self) -> str:
-        return " / ".join(filter(None, (self.target, self.mode, self.steering)))
+        return " / ".join(filter(None, (self.target, self.mode, self.steering, self.behavior)))
 
     def to_json(self) -> dict[str, str | None]:
         """By name."""
-        return {"target": self.target, "mode": self.mode.value, "steering": self.steering}
+        return {
+            "target": self.target,
+            "mode": self.mode.value,
+            "steering": self.steering,
+            "behavior": self.behavior,
+        }
 
 
 @dataclass(frozen=True)
@@ -334,8 +340,10 @@ def _deciding(looks: Sequence[Look]) -> TurnLooks:
 
 
 def episode_key(group: Group, scenario_id: str, repeat: int) -> str:
-    """`target|mode|steering|scenario|repeat`: names an episode in every process and every resume."""
-    parts = (group.target, group.mode.value, group.steering or "", scenario_id, str(repeat))
+    """`target|mode|steering|scenario|repeat`, and `|behaviour` where there is one: names an episode in every process."""
+    parts = [group.target, group.mode.value, group.steering or "", scenario_id, str(repeat)]
+    if group.behavior is not None:
+        parts.append(group.behavior)
     return "|".join(part.replace("%", "%25").replace("|", "%7C") for part in parts)
 
 

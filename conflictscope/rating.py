@@ -268,9 +268,7 @@ class Ranking:
         ranks = self.ranks
         tied = {value: number for number, group in enumerate(self.tie_groups, start=1) for value in group}
         return {
-            "target": self.group.target,
-            "mode": self.group.mode.value,
-            "steering": self.group.steering,
+            **self.group.to_json(),
             "values": [
                 {
                     "value": value,

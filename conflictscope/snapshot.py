@@ -172,9 +172,7 @@ class Snapshot:
         """As `status --json` shows it: progress, and how far each ranking is from being settled."""
         groups = [
             {
-                "target": ranking.group.target,
-                "mode": ranking.group.mode.value,
-                "steering": ranking.group.steering,
+                **ranking.group.to_json(),
                 "outcomes": ranking.outcomes,
                 "converged": ranking.converged,
                 "stopped_at": self.stopped.get(ranking.group),

@@ -22,7 +22,7 @@ from conflictscope.scenario import Origin, Scenario
 from conflictscope.values import ValueSet
 
 OUTCOME_REQUIRED = ("target", "scenario_id", "value_a", "value_b", "verdict")
-OUTCOME_OPTIONAL = ("mode", "steering", "strength", "shown_first", "judge", "repeat")
+OUTCOME_OPTIONAL = ("mode", "steering", "behavior", "strength", "shown_first", "judge", "repeat")
 _OUTCOME_COLUMNS = OUTCOME_REQUIRED + OUTCOME_OPTIONAL
 GOLD_REQUIRED = ("target", "scenario_id", "verdict")
 _MOST_REASONS = 5
@@ -164,7 +164,7 @@ class OutcomeTable:
             position = fold_position(outcome.key)
             if position in seen:
                 raise InputError(
-                    f"same target, mode, steering, scenario_id and repeat as line {seen[position]}; "
+                    f"same target, mode, steering, behavior, scenario_id and repeat as line {seen[position]}; "
                     "rows that repeat an episode need a `repeat` column",
                     path=self.path,
                     line=line,
@@ -189,6 +189,7 @@ class OutcomeTable:
                 target=row["target"],
                 mode=row.named("mode", Mode) if row["mode"] else Mode.MULTIPLE_CHOICE,
                 steering=row["steering"] or None,
+                behavior=row["behavior"] or None,
             ),
             scenario_id=row["scenario_id"],
             repeat=1 if (repeat := row.number("repeat", 0, 10**9)) is None else repeat,
@@ -205,7 +206,8 @@ class OutcomeTable:
 class GoldLabel:
     """What a target did in an episode, by somebody who knows: `a`, `b` or `tie`.
 
-    mode, steering, repeat: of the episode, where the table says so; None stands for any. No steering is the empty text.
+    mode, steering, behavior, repeat: of the episode, where the table says so; None stands for any. No steering, and no
+    behaviour, is the empty text.
     line: of the table.
     """
 
@@ -214,6 +216,7 @@ class GoldLabel:
     scenario_id: str
     mode: Mode | None
     steering: str | None
+    behavior: str | None
     repeat: int | None
     verdict: Verdict
 
@@ -224,13 +227,14 @@ class GoldLabel:
             (self.target, self.scenario_id) == (group.target, outcome.scenario_id)
             and self.mode in (None, group.mode)
             and self.steering in (None, group.steering or "")
+            and self.behavior in (None, group.behavior or "")
             and self.repeat in (None, outcome.repeat)
         )
 
 
 @dataclass(frozen=True)
 class GoldTable:
-    """A CSV of gold labels: target, scenario_id, verdict, and optionally mode, steering, repeat."""
+    """A CSV of gold labels: target, scenario_id, verdict, and optionally mode, steering, behavior, repeat."""
 
     path: Path
 
@@ -249,6 +253,7 @@ class GoldTable:
                 scenario_id=row["scenario_id"],
                 mode=row.named("mode", Mode) if row["mode"] else None,
                 steering=row["steering"] if "steering" in present else None,
+                behavior=row["behavior"] if "behavior" in present else None,
                 repeat=row.number("repeat", 0, 10**9),
                 verdict=row.named("verdict", (verdict for verdict in Verdict if verdict.rated)),
             )

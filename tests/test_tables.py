@@ -95,7 +95,7 @@ def test_a_constant_can_stand_for_a_column_that_is_missing(tmp_path: Path) -> No
         (f"m,s,x,y,a,,,,,,{'9' * 5000}", "repeat: expected a whole number"),
         ("m,s,x,y,a", "expected 11 columns, got 5"),
         ("m,s,x,y,a,,,,,,,,z", "expected 11 columns, got 13"),
-        ("m,s1,y,x,b,,,,,,1", "same target, mode, steering, scenario_id and repeat as line 2"),
+        ("m,s1,y,x,b,,,,,,1", "same target, mode, steering, behavior, scenario_id and repeat as line 2"),
     ],
     ids=lambda text: text[:40],
 )
@@ -196,11 +196,11 @@ def test_gold_labels_are_read_with_what_they_tell_of_the_episode(tmp_path: Path)
         tmp_path, "target,scenario_id,verdict,mode,steering,repeat,note", "m,s,tie,open_ended,,0,!", "m,t,a,,up,,"
     )
     assert list(GoldTable(path).labels()) == [
-        GoldLabel(2, "m", "s", Mode.OPEN_ENDED, "", 0, Verdict.TIE),
-        GoldLabel(3, "m", "t", None, "up", None, Verdict.A),
+        GoldLabel(2, "m", "s", Mode.OPEN_ENDED, "", None, 0, Verdict.TIE),
+        GoldLabel(3, "m", "t", None, "up", None, None, Verdict.A),
     ]
     path = table(tmp_path, "verdict,target,scenario_id", "b,m,s")
-    assert list(GoldTable(path).labels()) == [GoldLabel(2, "m", "s", None, None, None, Verdict.B)]
+    assert list(GoldTable(path).labels()) == [GoldLabel(2, "m", "s", None, None, None, None, Verdict.B)]
 
 
 @pytest.mark.parametrize(

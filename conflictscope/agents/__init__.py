@@ -1,6 +1,16 @@
 """The roles of an episode, and of the making of a library, on pydantic-ai."""
 
 from conflictscope.agents.action_rating import RatingQuestion, RatingReader, rating_prompt, ratings, read_rating
+from conflictscope.agents.behaviors import (
+    BehavingSpeaker,
+    Behavior,
+    LoadedBehavior,
+    Part,
+    behaving,
+    behaviors_of,
+    load_attribute,
+    load_behaviors,
+)
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
 from conflictscope.agents.judge import JudgeReply, ModelJudge, Panel
@@ -15,12 +25,15 @@ from conflictscope.agents.value_writer import ValuesReply, propose_values
 
 __all__ = [
     "AgentSpeaker",
+    "BehavingSpeaker",
+    "Behavior",
     "Briefing",
     "CheckReply",
     "ElaborateReply",
     "JudgeReply",
     "LeanSpeaker",
     "LetterReader",
+    "LoadedBehavior",
     "ModelChecker",
     "ModelGenerator",
     "ModelJudge",
@@ -28,6 +41,7 @@ __all__ = [
     "OpeningReply",
     "OutlinesReply",
     "Panel",
+    "Part",
     "Problem",
     "Question",
     "RatingQuestion",
@@ -38,9 +52,13 @@ __all__ = [
     "Target",
     "ValuesReply",
     "agent_model",
+    "behaving",
+    "behaviors_of",
     "episode_prompts",
     "letter_settings",
     "library_prompts",
+    "load_attribute",
+    "load_behaviors",
     "own_briefing",
     "probe_text",
     "probe_verdict",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from conflictscope.agents.prompts import fence, load_prompt, text_hash
@@ -36,7 +36,7 @@ class SimulatedUser:
         history = [prompt.message(), *(message.text for message in turn.transcript)]
         seed = request_seed(turn.seed, Role.USER, len(turn.transcript))
         return await self.speaker.say(
-            Utterance(turn.scope, turn.target, Role.USER, prompt.version, instructions, history, seed)
+            Utterance(turn.scope, turn.target, Role.USER, prompt.version, instructions, history, seed, turn)
         )
 
 
@@ -54,11 +54,11 @@ class Target:
 
     async def reply(self, turn: Turn) -> str:
         """The target's next message."""
-        heard = turn.transcript if self.remembers else turn.transcript[-1:]
-        history = [message.text for message in heard]
+        heard = turn if self.remembers else replace(turn, transcript=turn.transcript[-1:])
+        history = [message.text for message in heard.transcript]
         seed = request_seed(turn.seed, Role.TARGET, len(turn.transcript))
         return await self.speaker.say(
-            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed)
+            Utterance(turn.scope, turn.target, Role.TARGET, self.prompt, self.system_prompt, history, seed, heard)
         )
 
 

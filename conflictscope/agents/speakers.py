@@ -9,18 +9,19 @@ from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 from pydantic_ai import Agent
-from pydantic_ai.capabilities import ReinjectSystemPrompt
+from pydantic_ai.capabilities import AgentCapability, ReinjectSystemPrompt
 from pydantic_ai.exceptions import ContentFilterError, UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
+from pydantic_ai.toolsets import AbstractToolset
 
 from conflictscope.agents.replies import check_finished, text_of
 from conflictscope.agents.structured import Unreadable, ask_again, read, typed, verbatim
 from conflictscope.errors import CallFailed, ConflictScopeError
 from conflictscope.outcome import Role
-from conflictscope.ports import Call, Lane
+from conflictscope.ports import Call, Lane, Turn
 from conflictscope.redaction import redact
 from conflictscope.services import RoleSettings
 
@@ -34,7 +35,7 @@ class Utterance:
     """What is asked of a speaker.
 
     scope, target: as in Turn. history: texts of the conversation from the speaker's own side, the other's and its own in
-    turn; the first and the last are the other's. seed: derived from the episode, for the request.
+    turn; the first and the last are the other's. seed: derived from the episode, for the request. turn: of an episode.
     """
 
     scope: str
@@ -44,6 +45,7 @@ class Utterance:
     instructions: str | None
     history: Sequence[str]
     seed: int
+    turn: Turn | None = None
 
     def messages(self) -> list[ModelMessage]:
         """The history as pydantic-ai has it; the instructions ride on the last request."""
@@ -168,12 +170,14 @@ class LeanSpeaker:
 class AgentSpeaker:
     """A user's own Agent, with its tools and capabilities; each of its model requests goes through the lane.
 
-    The agent's own settings hold where the sweep file leaves its role's at the defaults.
+    The agent's own settings hold where the sweep file leaves its role's at the defaults. toolsets, capabilities: beside its own.
     """
 
     lane: Lane
     agent: Agent[Any, Any]
     settings: RoleSettings = _DEFAULTS
+    toolsets: Sequence[AbstractToolset[Any]] = ()
+    capabilities: Sequence[AgentCapability[Any]] = ()
 
     async def say(self, utterance: Utterance) -> str:
         """The agent's final output, which must be text."""
@@ -212,7 +216,9 @@ class AgentSpeaker:
                 instructions=utterance.instructions,
                 output_type=schema,
                 model=model,
-                capabilities=[ReinjectSystemPrompt()],  # the history is made of texts, without the agent's own prompt
+                toolsets=self.toolsets or None,
+                # The history is made of texts, without the agent's own prompt.
+                capabilities=[ReinjectSystemPrompt(), *self.capabilities],
                 infer_name=False,
             )
         except ConflictScopeError:
@@ -269,7 +275,7 @@ def speaker(
     *,
     batch: bool = False,
     extra: ModelSettings | None = None,
-) -> Speaker:
+) -> LeanSpeaker | AgentSpeaker:
     """The speaker for a role: the user's agent where there is one, else the lean one, which may speak in batches."""
     if agent is not None:
         return AgentSpeaker(lane, agent, settings)

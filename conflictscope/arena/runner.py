@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
-from conflictscope.arena.episode import Broke, Episode, Event, Judged, Said
+from conflictscope.arena.episode import Broke, Episode, Event, Judged, Said, Unjudged
 from conflictscope.arena.lanes import ModelLane
 from conflictscope.arena.scheduler import Assignment, Scheduler
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached
@@ -33,6 +33,11 @@ class Cast:
     shared_opening: whether the user's first message is written once per scenario and reused for every episode.
     judge_name: what the outcomes say who judged. lanes: what all of them speak through. batched: whether somebody's calls wait
     for batches, which take their time; no deadline holds for such episodes. weights: of the votes of judges, as in `settle`.
+
+    fresh: makes the cast of one episode out of a seed, where behaviours keep a state that no other episode may see; the seed
+    is the same for all groups. What follows is that cast's. opener: who writes the shared opening, where that is not `user`.
+    opens: what becomes of the shared opening. stops: asked before each look of the judge, by role: True, the conversation ends
+    with this look; False, it goes on without one, if a turn is left; None, as the judge says.
     """
 
     user: Participant
@@ -44,6 +49,10 @@ class Cast:
     lanes: tuple[ModelLane, ...] = ()
     batched: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
+    fresh: Callable[[int], Cast] | None = None
+    opener: Participant | None = None
+    opens: Callable[[str, Turn], Awaitable[str]] | None = None
+    stops: Mapping[Role, Callable[[Turn], Awaitable[bool | None]]] = field(default_factory=dict)
 
     @property
     def closed(self) -> bool:
@@ -171,6 +180,8 @@ class Runner:
     async def _play(self, assignment: Assignment) -> EpisodeRecord:
         spec = assignment.spec
         cast = self._casts[spec.group]
+        if cast.fresh is not None:
+            cast = cast.fresh(derive(self._seed, "behavior", spec.scenario.id, spec.repeat))
         seed = derive(self._seed, spec.key)
         shown_first: Side = "a" if uniform(seed, "shown_first") < 0.5 else "b"
         started = time.perf_counter()
@@ -182,7 +193,7 @@ class Runner:
             turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
             try:
                 async with asyncio.timeout_at(deadline) as clock:
-                    event = await self._take(episode.next, turn, cast)
+                    event = await self._take(episode, turn, cast)
             except CallFailed as failure:
                 event = Broke(failure.kind, failure.told)
             except TimeoutError:
@@ -213,18 +224,30 @@ class Runner:
             assignment.choice,
         )
 
-    async def _take(self, role: Role, turn: Turn, cast: Cast) -> Event:
-        match role:
+    async def _take(self, episode: Episode, turn: Turn, cast: Cast) -> Event:
+        match episode.next:
             case Role.USER if cast.shared_opening and not turn.transcript:
-                return Said(await self._opening(turn.scenario, cast.user))
+                opening = await self._opening(turn.scenario, cast.opener or cast.user)
+                return Said(opening if cast.opens is None else await cast.opens(opening, turn))
             case Role.USER:
                 return Said(await cast.user.reply(turn))
             case Role.TARGET:
                 return Said(await cast.target.reply(turn))
             case Role.JUDGE:
-                return Judged(await cast.judge.judge(turn))
-            case _:
-                raise ValueError(f"a {role.value} takes no part in an episode")
+                return await self._look(episode, turn, cast)
+            case nobody:
+                raise ValueError(f"{nobody} takes no part in an episode")
+
+    async def _look(self, episode: Episode, turn: Turn, cast: Cast) -> Event:
+        wishes = set()
+        for role, stop in cast.stops.items():
+            try:
+                wishes.add(await stop(turn))
+            except CallFailed as failure:
+                return Broke(failure.kind, failure.told, role)
+        if True not in wishes and False in wishes and episode.turns_left:
+            return Unjudged()
+        return Judged(await cast.judge.judge(turn), last=True in wishes)
 
     async def _opening(self, scenario: Scenario, user: Participant) -> str:
         """The scenario's opening message: from the library, else written once in a run, by whoever needs it first."""

@@ -12,7 +12,7 @@ from conflictscope.scenario import CheckName, Scenario, passed_checks, verdicts_
 
 _CLEAR_STRENGTH = 6  # of 7
 
-Condition = tuple[Mode, str | None]  # and steering
+Condition = tuple[Mode, str | None, str | None]  # and steering, and behaviour
 Played = Mapping[str, Mapping[str, Sequence[Outcome]]]  # by target and scenario: its repeats
 
 
@@ -111,9 +111,9 @@ def by_condition(outcomes: Iterable[Outcome]) -> dict[Condition, Played]:
     found: dict[Condition, dict[str, dict[str, list[Outcome]]]] = {}
     for outcome in outcomes:
         group = outcome.group
-        targets = found.setdefault((group.mode, group.steering), {})
+        targets = found.setdefault((group.mode, group.steering, group.behavior), {})
         targets.setdefault(group.target, {}).setdefault(outcome.scenario_id, []).append(outcome)
-    ordered = sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or ""))
+    ordered = sorted(found.items(), key=lambda item: tuple(part or "" for part in item[0]))
     return {condition: dict(sorted(targets.items())) for condition, targets in ordered}
 
 

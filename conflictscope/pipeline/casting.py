@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,10 +28,10 @@ from conflictscope.arena import (
 )
 from conflictscope.config import SpeakerConfig, SweepConfig
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group, Mode
+from conflictscope.outcome import Group, Mode, Role
 from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
-from conflictscope.ports import Journal, SentBatch, VectorCache
+from conflictscope.ports import Journal, SentBatch, Turn, VectorCache
 from conflictscope.services import PriceConfig, Services, lane_section, provider_section
 
 
@@ -179,14 +179,10 @@ def check_services(config: Services, models: Mapping[str, Model | EmbeddingModel
 
 
 def _load_agent(reference: str, base: Path) -> Agent[Any, Any]:
-    module_name, _, attribute = reference.partition(":")
-    if str(base) not in sys.path:
-        sys.path.insert(0, str(base))  # an agent may live beside its sweep file
     try:
-        agent = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # noqa: BLE001 - importing runs a user's code, which may raise anything
-        told = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
-        raise InputError(f"agent {reference!r} cannot be loaded: {told}") from None
+        agent = agents.load_attribute(reference, base)
+    except InputError as error:
+        raise InputError(f"agent {error}") from None
     if not isinstance(agent, Agent):
         raise InputError(f"agent {reference!r} is a {type(agent).__name__}, not a pydantic_ai.Agent")
     return agent
@@ -218,7 +214,44 @@ def casts_of(sweep: Sweep, lanes: Lanes, loaded: Mapping[str, Agent[Any, Any]]) 
                 if (group.target, group.mode) == (target.label, mode):
                     player = agents.Target(speaks, *_briefing(sweep, group), remembers=mode is Mode.OPEN_ENDED)
                     casts[group] = scene(target=player, lane=lane)
+                    if group.behavior is not None:
+                        casts[group] = _behaving(casts[group], sweep.behaviors[group.behavior])
     return casts
+
+
+def _behaving(plain: Cast, behaviors: Sequence[agents.LoadedBehavior]) -> Cast:
+    """A cast with behaviours, each of which begins anew with each episode."""
+
+    def fresh(seed: int) -> Cast:
+        cast = replace(plain, opener=plain.user)
+        stops: dict[Role, Callable[[Turn], Awaitable[bool | None]]] = {}
+        for role in (Role.USER, Role.TARGET, Role.JUDGE):
+            loaded = agents.behaviors_of(behaviors, role)
+            if not loaded:
+                continue
+            if role is Role.JUDGE:
+                assert isinstance(plain.judge, agents.Panel), "behaviours of the judge play where models judge"
+                # Each judge of a panel has them for itself, from the same seed: none knows what another keeps in mind.
+                parts = [agents.Part(loaded, seed, plain.max_turns) for _ in plain.judge.judges]
+                judges = [agents.behaving(*each) for each in zip(plain.judge.judges, parts, strict=True)]
+                cast = replace(cast, judge=agents.Panel(judges))
+                stops[role] = partial(_stop, parts)
+                continue
+            part = agents.Part(loaded, seed, plain.max_turns)
+            player = agents.behaving(getattr(plain, role.value), part)
+            cast = replace(cast, **{role.value: player})
+            stops[role] = part.stop
+            if role is Role.USER and plain.shared_opening:
+                cast = replace(cast, opens=player.speaker.open)
+        return replace(cast, stops=stops)
+
+    return replace(plain, fresh=fresh)
+
+
+async def _stop(parts: Sequence[agents.Part], turn: Turn) -> bool | None:
+    """What the judges of a panel wish: to end the conversation goes before to go on."""
+    wishes = {await part.stop(turn) for part in parts}
+    return True if True in wishes else False if False in wishes else None
 
 
 def _briefing(sweep: Sweep, group: Group) -> tuple[str, str | None]:

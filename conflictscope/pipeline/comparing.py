@@ -87,7 +87,7 @@ def _alignments(
     }
     for group, steered in outcomes.items():
         ranking = rankings.get(group.steering or "")
-        unsteered = outcomes.get(Group(group.target, group.mode))
+        unsteered = outcomes.get(replace(group, steering=None))
         if ranking is None:
             continue
         if unsteered is None:

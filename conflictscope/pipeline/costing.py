@@ -158,19 +158,27 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
     assert config.judge is not None, "SweepConfig holds that open_ended has a judge"
     # For each turn, the share of conversations that come to it.
     reached = [Amount(float(turn == 0), (1 - settled) ** turn, 1.0) for turn in range(config.user.max_turns)]
-    episodes, briefing = _episodes(sweep), _briefing_tokens(sweep)
+    episodes, briefing = _episodes(sweep, Mode.OPEN_ENDED), _briefing_tokens(sweep)
     conversations = episodes * len(config.targets)
     unwritten = sum(scenario.opening is None for scenario in sweep.scenarios)
     if unwritten:
         yield row("user", "opening", config.user.lane, [_Stretch(ONCE * unwritten, asked["user", "opening", 0])])
-    further = [(turn, share) for turn, share in enumerate(reached) if turn]
-    if further:
-        insists = [_Stretch(share * conversations, asked["user", "conversation", turn]) for turn, share in further]
+    insists = [
+        _Stretch(share * conversations, asked["user", "conversation", turn])
+        for turn, share in enumerate(reached)
+        if turn
+    ]
+    insists += _of_behaviors(
+        sweep, Role.USER, Mode.OPEN_ENDED, len(config.targets), asked.get(("user", "opening", 0), 0)
+    )
+    if insists:
         yield row("user", "conversation", config.user.lane, insists)
     replies = [
         _Stretch(share * episodes, asked["target", "conversation", turn] + briefing)
         for turn, share in enumerate(reached)
     ]
+    first = asked["target", "conversation", 0] + briefing
+    replies += _of_behaviors(sweep, Role.TARGET, Mode.OPEN_ENDED, 1, first)
     for target in config.targets:
         yield row("target", "conversation", target.lane, replies, target.label)
     at_once = config.judge.repeats * (2 if config.judge.orders == "both" else 1)
@@ -178,20 +186,24 @@ def _of_conversations(sweep: Sweep, asked: InputTokens, settled: float, row: _Re
         _Stretch(share * (conversations * at_once), asked["judge", "verdict", turn])
         for turn, share in enumerate(reached)
     ]
+    first = asked["judge", "verdict", 0]
+    looks += _of_behaviors(sweep, Role.JUDGE, Mode.OPEN_ENDED, len(config.targets), first)
     for model in config.judge.models:
         yield row("judge", "verdict", model, looks, batch=config.judge.batch)
 
 
 def _of_questions(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator[UsageForecast]:
     config = sweep.config
-    kinds: dict[Kind, int] = {}
-    if Mode.MULTIPLE_CHOICE in config.modes:
-        kinds["multiple_choice"] = 2 if config.multiple_choice.orders == "both" else 1
-    if Mode.ACTION_RATING in config.modes:
-        kinds["action_rating"] = 2
-    for kind, questions in kinds.items():
+    kinds: list[tuple[Kind, Mode, int]] = [
+        ("multiple_choice", Mode.MULTIPLE_CHOICE, 2 if config.multiple_choice.orders == "both" else 1),
+        ("action_rating", Mode.ACTION_RATING, 2),
+    ]
+    for kind, mode, questions in kinds:
+        if mode not in config.modes:
+            continue
         tokens = asked["target", kind, 0] + _briefing_tokens(sweep)
-        answers = [_Stretch(ONCE * (questions * _episodes(sweep)), tokens)]
+        answers = [_Stretch(ONCE * (questions * _episodes(sweep, mode)), tokens)]
+        answers += _of_behaviors(sweep, Role.TARGET, mode, 1, tokens)
         for target in config.targets:
             yield row("target", kind, target.lane, answers, target.label, batch=target.batch)
 
@@ -203,9 +215,21 @@ def _of_preflight(sweep: Sweep, asked: InputTokens, row: _Reckoning) -> Iterator
             yield row(role.value, "preflight", lane, [_Stretch(calls, asked[role.value, "preflight", 0])])
 
 
-def _episodes(sweep: Sweep) -> int:
+def _episodes(sweep: Sweep, mode: Mode) -> int:
     """Of one target in one mode."""
+    return _episodes_alike(sweep) * (1 + len(sweep.behaviors_in(mode)))
+
+
+def _episodes_alike(sweep: Sweep) -> int:
+    """Of one target in one mode with one behaviour, or none."""
     return len(sweep.scenarios) * sweep.config.repeats * (1 + len(sweep.config.steering))
+
+
+def _of_behaviors(sweep: Sweep, role: Role, mode: Mode, targets: int, input_tokens: float) -> list[_Stretch]:
+    """The calls of a role that behaviours say they add."""
+    loaded = [each for name in sweep.behaviors_in(mode) for each in agents.behaviors_of(sweep.behaviors[name], role)]
+    added = sum(each.type.calls_per_episode for each in loaded)
+    return [_Stretch(ONCE * (added * _episodes_alike(sweep) * targets), input_tokens)] if added else []
 
 
 def _briefing_tokens(sweep: Sweep) -> float:

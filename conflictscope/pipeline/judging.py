@@ -162,7 +162,7 @@ async def _labelled(reader: RunReader, gold: GoldTable) -> list[tuple[GoldLabel,
             case several:
                 raise InputError(
                     f"is of {len(several)} episodes, among them {several[0].key} and {several[1].key}: "
-                    "tell them apart with the columns mode, steering and repeat",
+                    "tell them apart with the columns mode, steering, behavior and repeat",
                     path=gold.path,
                     line=label.line,
                 )

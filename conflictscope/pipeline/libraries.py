@@ -191,11 +191,12 @@ def _checker_agreement(check: str, verdicts: Sequence[Mapping[str, bool]]) -> Ch
 
 
 def _condition(condition: metrics.Condition, played: metrics.Played) -> ConditionStats:
-    mode, steering = condition
+    mode, steering, behavior = condition
     sides = metrics.sides_taken(played)
     return ConditionStats(
         mode,
         steering,
+        behavior,
         agree=metrics.agreed(sides) if sides else None,
         alpha=_coefficient("krippendorff_alpha", krippendorff_alpha(sides)) if sides else None,
         targets=metrics.clear_preferences(played),

@@ -204,6 +204,11 @@ def _notes_on_usage(
         notes.append(
             f"the own prompts and the tools of {', '.join(agents)} are not known: calls and tokens are those of a plain model"
         )
+    if sweep.behaviors:
+        notes.append(
+            f"what {', '.join(sweep.behaviors)} may change is not known: conversations are those without a behaviour, and the "
+            "calls that it says it adds"
+        )
     assumed = dict.fromkeys((each.role, each.kind) for each in usage if not each.measured and each.kind != "preflight")
     if assumed:
         replies = ", ".join(f"{role} {REPLY_TOKENS[role, kind]} ({kind})" for role, kind in assumed)

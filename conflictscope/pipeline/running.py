@@ -25,7 +25,7 @@ from conflictscope.pipeline.scheduling import build_scheduler
 from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped
 from conflictscope.pipeline.sweep import Sweep, SweepFile, load_beside
 from conflictscope.planted import Lexicon
-from conflictscope.redaction import know_secrets
+from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Snapshot
 from conflictscope.store import RunReader, RunWriter
@@ -211,7 +211,8 @@ async def _begin(writer: RunWriter, folder: RunFolder, sweep: Sweep, planned: in
             },
             sweep.value_set,
         )
-    await writer.add_scenarios(sweep.scenarios, sweep.prompts())
+    behaviors = {each.version: redact(each.source) for loaded in sweep.behaviors.values() for each in loaded}
+    await writer.add_scenarios(sweep.scenarios, sweep.prompts() | behaviors)
     folder.write_sweep(sweep.as_executed())
 
 

@@ -6,18 +6,18 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
 from conflictscope import agents
-from conflictscope.config import SteeringConfig, SweepConfig, parse_sweep
+from conflictscope.config import SteeringConfig, SweepConfig, behavior_name, parse_sweep
 from conflictscope.documents import Document, read_document, read_text
 from conflictscope.errors import InputError
 from conflictscope.library import find, load_library, load_value_set
-from conflictscope.outcome import Group
+from conflictscope.outcome import Group, Mode, Role
 from conflictscope.planted import PlantedWorld, parse_world, read_stated_ranking
 from conflictscope.scenario import Scenario
 from conflictscope.services import PLANTED, builtin_or_path
@@ -36,17 +36,26 @@ class Sweep:
     left_out: int
     world: PlantedWorld | None
     briefings: Mapping[str, agents.Briefing]  # by steering
+    behaviors: Mapping[str, Sequence[agents.LoadedBehavior]] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[Group]:
-        """What rankings will be made for: targets x modes x (no steering, then each steering)."""
+        """What rankings will be made for: targets x modes x (no steering, then each) x (plain, then each behaviour).
+
+        A behaviour of the user or the judge is played in the mode that has one.
+        """
         steerings = [None, *(steering.name for steering in self.config.steering)]
         return [
-            Group(target.label, mode, steering)
+            Group(target.label, mode, steering, behavior)
             for target in self.config.targets
             for mode in self.config.modes
             for steering in steerings
+            for behavior in (None, *self.behaviors_in(mode))
         ]
+
+    def behaviors_in(self, mode: Mode) -> list[str]:
+        """The names of the behaviours that are played in a mode."""
+        return [name for name, loaded in self.behaviors.items() if _plays_in(mode, loaded)]
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must share with the run that it resumes; limits and providers may change."""
@@ -58,6 +67,7 @@ class Sweep:
             "world": digest(self.world.model_dump(mode="json")) if self.world else None,
             "prompts": [prompt.version for prompt in agents.episode_prompts()],
             "briefings": digest([briefing.text for briefing in self.briefings.values()]),
+            "behaviors": {name: [each.version for each in loaded] for name, loaded in self.behaviors.items()} or None,
         }
 
     def as_executed(self) -> str:
@@ -70,10 +80,11 @@ class Sweep:
         for steering in data["steering"]:
             if "prompt" in steering:
                 steering["prompt"] = str(self.base / steering["prompt"])
+        data["behaviors"] = [_from_anywhere(entry, self.base) for entry in self.config.behaviors]
         if self.config.generate is not None:
             against = self.config.generate.against
             data["generate"]["against"] = [str(builtin_or_path(each, self.base) or each) for each in against]
-        return f"# As executed, from {self.source}; agents are imported from {self.base}\n\n{tomli_w.dumps(data)}"
+        return f"# As executed, from {self.source}; agents and behaviours are imported from {self.base}\n\n{tomli_w.dumps(data)}"
 
     def prompts(self) -> dict[str, str]:
         """The texts that a run rests on, by version: our own wordings, and the user's system prompts."""
@@ -86,9 +97,12 @@ class Sweep:
         return None if group.steering is None else self.briefings[group.steering]
 
     def truth(self, group: Group) -> list[str] | None:
-        """The planted order of the values in a group, best first; None for a target that is not planted."""
+        """The planted order of the values in a group, best first; None for a target that is not planted.
+
+        None with a behaviour, too: what it does to a target, no world knows.
+        """
         model = next(t.model for t in self.config.targets if t.label == group.target)
-        if self.world is None or model is None or not model.startswith(PLANTED):
+        if self.world is None or group.behavior or model is None or not model.startswith(PLANTED):
             return None
         briefing = self.briefing(group)
         stated = read_stated_ranking(briefing.text) if briefing else ()
@@ -103,17 +117,26 @@ class SweepFile:
     document: Document
     config: SweepConfig
     source: str
+    behaviors: Mapping[str, Sequence[agents.LoadedBehavior]]
 
 
-def read_sweep(reference: str, overrides: Sequence[str] = (), *, name: str | None = None) -> SweepFile:
-    """A sweep file, by path or built-in name. Raises InputError."""
+def read_sweep(
+    reference: str, overrides: Sequence[str] = (), *, name: str | None = None, behaviors: Sequence[str] = ()
+) -> SweepFile:
+    """A sweep file, by path or built-in name, with further behaviours, whose files are looked for here. Raises InputError.
+
+    Behaviours are loaded right away: one that cannot be is told before a library is made and paid for.
+    """
     path = find("sweeps", reference, Path.cwd())
     document = read_document(path)
     config = parse_sweep(document, overrides)
+    if behaviors:
+        added = [*config.behaviors, *(_from_anywhere(entry, Path.cwd()) for entry in behaviors)]
+        config = parse_sweep(document, [*overrides, f"behaviors={json.dumps(added)}"])
     if name is not None:
         config = config.model_copy(update={"name": name})
     source = str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
-    return SweepFile(path, document, config, source)
+    return SweepFile(path, document, config, source, _load_behaviors(config, path, document))
 
 
 def load_beside(file: SweepFile) -> tuple[ValueSet, PlantedWorld | None]:
@@ -149,13 +172,18 @@ def blamed(document: Document, key: str) -> Iterator[None]:
 
 
 def load_sweep(
-    reference: str, overrides: Sequence[str] = (), *, name: str | None = None, library: Path | None = None
+    reference: str,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    library: Path | None = None,
+    behaviors: Sequence[str] = (),
 ) -> Sweep:
     """A sweep from a file or a built-in name, with everything that it refers to. Raises InputError; writes nothing.
 
-    library: the one that its [generate] section has made.
+    library: the one that its [generate] section has made. behaviors: as in `read_sweep`.
     """
-    file = read_sweep(reference, overrides, name=name)
+    file = read_sweep(reference, overrides, name=name, behaviors=behaviors)
     path, document, config, base = file.path, file.document, file.config, file.path.parent
     value_set, world = load_beside(file)
     if config.scenarios is not None:
@@ -175,7 +203,8 @@ def load_sweep(
         with blamed(document, "world"):
             _check_world(world, config, {value for scenario in passing for value in scenario.pair})
     briefings = {steering.name: _briefing(steering, value_set, base) for steering in config.steering}
-    return Sweep(config, file.source, base, value_set, passing, len(scenarios) - len(passing), world, briefings)
+    left_out = len(scenarios) - len(passing)
+    return Sweep(config, file.source, base, value_set, passing, left_out, world, briefings, file.behaviors)
 
 
 def _briefing(steering: SteeringConfig, value_set: ValueSet, base: Path) -> agents.Briefing:
@@ -191,6 +220,51 @@ def _briefing(steering: SteeringConfig, value_set: ValueSet, base: Path) -> agen
             f"steering {steering.name!r}: expected the text of a system prompt, got an empty file", path=path
         )
     return agents.own_briefing(path.name, text)
+
+
+def _load_behaviors(
+    config: SweepConfig, path: Path, document: Document
+) -> dict[str, tuple[agents.LoadedBehavior, ...]]:
+    """By name. Raises InputError for one that cannot be loaded, or not be played in this sweep."""
+    loaded = {}
+    for number, entry in enumerate(config.behaviors):
+        try:
+            behaviors = loaded[behavior_name(entry)] = agents.load_behaviors(entry, path.parent)
+            _check_behaviors(config, behaviors)
+        except InputError as error:
+            line = document.line(["behaviors", number])
+            raise InputError(f"behaviors[{number}]: {error}", path=path, line=line) from None
+    return loaded
+
+
+def _check_behaviors(config: SweepConfig, loaded: Sequence[agents.LoadedBehavior]) -> None:
+    if not any(_plays_in(mode, loaded) for mode in config.modes):
+        raise InputError("the user and the judge take part in mode open_ended only, and modes has no open_ended")
+    batched = {
+        Role.TARGET: any(target.batch for target in config.targets),
+        Role.JUDGE: config.judge is not None and config.judge.batch,
+    }
+    for behavior in loaded:
+        role = behavior.type.role
+        if behavior.brings_an_agent and batched.get(role):
+            raise InputError(
+                f"{behavior.name} sends its requests itself, so there can be no batch = true for the {role.value}"
+            )
+
+
+def _plays_in(mode: Mode, loaded: Sequence[agents.LoadedBehavior]) -> bool:
+    """Whether all roles that they are for take part in a mode."""
+    return mode is Mode.OPEN_ENDED or all(behavior.type.role is Role.TARGET for behavior in loaded)
+
+
+def _from_anywhere(entry: str, base: Path) -> str:
+    """An entry of `behaviors` with the files in it as absolute paths."""
+
+    def absolute(part: str) -> str:
+        place, _, name = part.rpartition(":")
+        return f"{(base / place).resolve()}:{name}" if place.endswith(".py") else part
+
+    return " + ".join(absolute(part.strip()) for part in entry.split("+"))
 
 
 def _check_world(world: PlantedWorld, config: SweepConfig, needed: Iterable[str]) -> None:

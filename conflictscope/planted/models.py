@@ -18,6 +18,7 @@ from pydantic_ai.messages import (
     SystemPromptPart,
     TextContent,
     TextPart,
+    ToolCallPart,
     ToolReturnPart,
     UserPromptPart,
 )
@@ -56,6 +57,7 @@ _REASONS: dict[language.Finding, str] = {
     "refused": "The assistant declines to engage with the request.",
     "undecided": "The assistant has not acted yet; it asks back.",
 }
+_NOT_TAKEN = "Leave it."  # what else could be done where one action is rated
 _WANTS_QUOTES = "\n- quotes: "  # among the fields that the instructions ask for
 _NEVER_SAID = "These words stand nowhere in the conversation."
 
@@ -114,7 +116,7 @@ class PlantedModel(Model):
         if reply.latency_s:
             await asyncio.sleep(reply.latency_s)
         return ModelResponse(
-            parts=[TextPart(reply.text)],
+            parts=[_tool_call(reply.text, parameters) or TextPart(reply.text)],
             usage=RequestUsage(input_tokens=reply.input_tokens, output_tokens=reply.output_tokens),
             model_name=self._name,
             provider_name="planted",
@@ -171,13 +173,16 @@ class PlantedUserModel(PlantedModel):
         """
         parts, wanted = language.tags(instructions), {"situation", "goal", "action_1", "action_2"}
         if not parts.keys() >= wanted:
+            if "mood" in parts and (retold := _asked(texts, "message").get("message")):
+                return language.write_in_mood(retold, parts["mood"])
             parts = _asked(texts, "situation")
             if not parts.keys() >= wanted:
                 return language.write_readiness()
             return json.dumps(drafts.opening(parts, draw.seed("opening")), ensure_ascii=False)
         if len(texts) == 1:
             return language.write_opening(parts)
-        return language.write_insistence(1 + len(texts) // 2)
+        message = language.write_lead() if "next" in parts else language.write_insistence(1 + len(texts) // 2)
+        return language.write_in_mood(message, parts["mood"]) if "mood" in parts else message
 
 
 class PlantedTargetModel(PlantedModel):
@@ -189,14 +194,23 @@ class PlantedTargetModel(PlantedModel):
         self._lexicon = lexicon
 
     def answer(self, instructions: str, texts: Sequence[str], draw: _Draw) -> str:
-        """Takes one of the two actions that the conversation is about, or rates the one that it is about; or does not."""
-        rated = language.read_rated(texts[-1]) if texts else None
+        """Takes one of the two actions that the conversation is about, or rates the one that it is about; or does not.
+
+        Writes reasons or a note where it is asked to.
+        """
+        asides = language.tags(instructions)
+        question = next((text for text in reversed(texts[::2]) if language.read_rated(text)), "")
+        rated = language.read_rated(question)
         if rated is not None:
-            return self._rating(rated, texts[-1], language.read_stated_ranking(instructions), draw)
+            if (aside := self._aside(asides, texts, rated, _NOT_TAKEN)) is not None:
+                return aside
+            return self._rating(rated, question, language.read_stated_ranking(instructions), draw)
         found = language.read_options(texts[::2], self._lexicon)
         if found is None:
             return language.write_question()
         mode, first, second = found
+        if (aside := self._aside(asides, texts, first, second)) is not None:
+            return aside
         refusal_rate, neither_rate = self._target.refusal_rate, self._target.neither_rate
         if draw.happens(refusal_rate, "takes neither"):
             return language.write_refusal()
@@ -204,7 +218,9 @@ class PlantedTargetModel(PlantedModel):
             refusal_rate + neither_rate, "takes neither"
         ):  # the same draw: the rates are shares of one whole
             return language.write_neither()
-        if mode is Mode.OPEN_ENDED and len(texts) == 1 and draw.happens(self._target.hesitation_rate, "hesitates"):
+        thought = "reasons" in asides  # who thought it over does not ask back
+        hesitation_rate = 0.0 if thought or len(texts) > 1 else self._target.hesitation_rate
+        if mode is Mode.OPEN_ENDED and draw.happens(hesitation_rate, "hesitates"):
             return language.write_question()
         utilities = self._target.utilities_in(mode, language.read_stated_ranking(instructions))
         utility_1, utility_2 = (self._lexicon.utility(action, utilities) for action in (first, second))
@@ -214,6 +230,15 @@ class PlantedTargetModel(PlantedModel):
         takes_first = draw.happens(chance, "chooses")
         certainty = abs(2 * chance - 1)
         return language.write_choice(mode, first if takes_first else second, "A" if takes_first else "B", certainty)
+
+    @staticmethod
+    def _aside(asides: Mapping[str, str], texts: Sequence[str], first: str, second: str) -> str | None:
+        """What it writes for itself before it answers: reasons or a note, where it is asked to."""
+        if "step" in asides:
+            return language.write_reasons(first, second)
+        if "notes" in asides and not texts[-1].endswith("Noted."):
+            return language.write_note(first, second)
+        return None
 
     def _rating(self, action: str, text: str, stated: tuple[str, ...], draw: _Draw) -> str:
         """4 for an action whose utility is the mean of all, one more or less for each probit unit above or below.
@@ -347,6 +372,16 @@ def planted_model(world: PlantedWorld, name: str, lexicon: Lexicon) -> PlantedMo
     if (target := world.targets.get(name)) is not None:
         return PlantedTargetModel(world, name, target, lexicon)
     raise InputError(f"the world has no model {name!r}; it has {', '.join(world.models)}")
+
+
+def _tool_call(text: str, parameters: ModelRequestParameters) -> ToolCallPart | None:
+    """The call of the one tool on offer that a reply is: where the reply holds just its arguments."""
+    if len(parameters.function_tools) != 1 or not text.startswith("{"):
+        return None
+    (tool,) = parameters.function_tools
+    arguments = json.loads(text)
+    fits = set(arguments) == set(tool.parameters_json_schema.get("required", ()))
+    return ToolCallPart(tool.name, arguments, "call_1") if fits else None
 
 
 def _asked(texts: Sequence[str], tag: str) -> dict[str, str]:

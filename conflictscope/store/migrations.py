@@ -166,6 +166,23 @@ MIGRATIONS: dict[str, str] = {
         ) WITHOUT ROWID;
         ALTER TABLE sessions ADD COLUMN work TEXT NOT NULL DEFAULT 'run';  -- run or rejudge
     """,
+    "0007_behaviors": """
+        DROP VIEW outcomes;
+        CREATE TABLE groups_anew (
+            id INTEGER PRIMARY KEY, target TEXT NOT NULL, mode TEXT NOT NULL, steering TEXT,
+            behavior TEXT,  -- the name of the behaviours that take part; NULL for none
+            -- JSON: how many outcomes there were when the sweep stopped playing the group, and the rule that held; else NULL
+            settled TEXT,
+            UNIQUE (target, mode, steering, behavior)
+        );
+        INSERT INTO groups_anew (id, target, mode, steering, settled) SELECT id, target, mode, steering, settled FROM groups;
+        DROP TABLE groups;
+        ALTER TABLE groups_anew RENAME TO groups;
+        CREATE VIEW outcomes AS  -- for people; docs/run-file.md describes the columns
+            SELECT e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.value_a, e.value_b, e.verdict, e.strength,
+                   e.shown_first, e.judge, e.created_at
+            FROM episodes e JOIN groups g ON g.id = e.group_id;
+    """,
     "0008_labels": """
         CREATE TABLE labels (  -- what people made of episodes
             episode TEXT NOT NULL,  -- the key

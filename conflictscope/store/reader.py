@@ -37,7 +37,7 @@ from conflictscope.store.drafts import read_rounds
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 from conflictscope.store.verdicts import JUDGEABLE, see_as
 
-_OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
+_OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
     e.strength, e.shown_first, e.judge"""
 
 
@@ -186,7 +186,7 @@ class RunReader:
     async def canonical_outcomes(self) -> AsyncIterator[Outcome]:
         """All outcomes, group by group, in the order of a hash of their keys: the same in every run that has them."""
         query = f"""SELECT {_OUTCOME_COLUMNS} FROM groups g JOIN episodes e ON e.group_id = g.id
-                    ORDER BY g.target, g.mode, g.steering, e.fold_position, e.key"""
+                    ORDER BY g.target, g.mode, g.steering, g.behavior, e.fold_position, e.key"""
         async with self._connection.execute(query) as cursor:
             async for row in cursor:
                 yield _outcome(row)
@@ -212,9 +212,9 @@ class RunReader:
 
     async def tie_shares(self) -> Mapping[Group, float]:
         """The share of ties among the rated outcomes of each group, below 1 also where all are ties."""
-        query = """SELECT g.target, g.mode, g.steering, sum(e.verdict = 'tie') / (count(*) + 1.0) FROM episodes e
+        query = """SELECT g.target, g.mode, g.steering, g.behavior, sum(e.verdict = 'tie') / (count(*) + 1.0) FROM episodes e
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
-        return {Group(target, Mode(mode), steering): share for target, mode, steering, share in await self._rows(query)}
+        return {_group(names): share for *names, share in await self._rows(query)}
 
     async def judged_groups(self) -> list[JudgedGroup]:
         """One for each group and judge, from the first look at each episode that named an action in both orders.
@@ -225,7 +225,7 @@ class RunReader:
         """
         # A judge is asked in the drawn order first, which is that of the episode. With min(), SQLite takes the other columns from
         # the row that has it.
-        query = """SELECT g.target, g.mode, g.steering, e.judge, max(coalesce(voted, 0)), looked,
+        query = """SELECT g.target, g.mode, g.steering, g.behavior, e.judge, max(coalesce(voted, 0)), looked,
                    total(choice = other_choice AND choice = 'a'), total(choice = other_choice AND choice = 'b'),
                    total(choice != other_choice AND choice = first), total(choice != other_choice AND choice != first)
                    FROM episodes e JOIN groups g ON g.id = e.group_id LEFT JOIN (
@@ -240,10 +240,10 @@ class RunReader:
                        AND x.shown_first = o.shown_first AND y.shown_first != o.shown_first AND x.resolved AND y.resolved
                        AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY x.episode_seq, x.judge
                    ) ON episode_seq = e.seq GROUP BY g.id, e.judge, looked
-                   ORDER BY g.target, g.mode, g.steering, e.judge, looked"""
+                   ORDER BY g.target, g.mode, g.steering, g.behavior, e.judge, looked"""
         judged: dict[tuple[Group, str | None], JudgedGroup] = {}
-        for target, mode, steering, judge, voted, looked, *counts in await self._rows(query):
-            group = Group(target, Mode(mode), steering)
+        for row in await self._rows(query):
+            group, (judge, voted, looked, *counts) = _group(row[:4]), row[4:]
             before = judged.get((group, judge), JudgedGroup(group, judge, False, {}))
             looks = {} if looked is None else {looked: PairedLooks(*map(int, counts))}
             judged[group, judge] = replace(before, voted=before.voted or bool(voted), looks={**before.looks, **looks})
@@ -251,28 +251,28 @@ class RunReader:
 
     async def settled(self, rule: StopRule) -> Mapping[Group, int]:
         """The groups that the sweep stopped playing because their ranking was settled by this rule, and at how many outcomes."""
-        query = "SELECT target, mode, steering, settled FROM groups WHERE settled IS NOT NULL"
+        query = "SELECT target, mode, steering, behavior, settled FROM groups WHERE settled IS NOT NULL"
         stopped = {}
-        for target, mode, steering, told in await self._rows(query):
+        for *names, told in await self._rows(query):
             held = json.loads(told)
             rated = held.pop("outcomes")
             if held == asdict(rule):
-                stopped[Group(target, Mode(mode), steering)] = rated
+                stopped[_group(names)] = rated
         return stopped
 
     async def conversation(self, seq: int) -> Conversation:
         """What was said in the episode of this sequence number, and what its judge made of it."""
-        query = """SELECT g.target, g.mode, g.steering, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,
+        query = """SELECT g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.transcript, e.verdict, e.value_a, e.value_b,
                    e.failure, (
                        SELECT reasoning FROM (SELECT reasoning, number, choice = e.verdict AS won FROM judgements
                        WHERE episode_seq = e.seq) ORDER BY won DESC, number DESC LIMIT 1)
                    FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq = ?"""
-        target, mode, steering, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
+        *names, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
             await self._rows(query, (seq,))
         )[0]
         messages = _messages(transcript)
         found = {"a": f"{value_a} over {value_b}", "b": f"{value_b} over {value_a}"}.get(verdict, verdict)
-        title = f"{Group(target, Mode(mode), steering)}, scenario {scenario_id}"
+        title = f"{_group(names)}, scenario {scenario_id}"
         return Conversation(title, messages, f"{found}. {reasoning or failure or ''}".strip())
 
     async def conversations(self) -> AsyncIterator[tuple[Outcome, tuple[Message, ...]]]:
@@ -375,6 +375,11 @@ class RunReader:
         return list(await self._connection.execute_fetchall(query, parameters))
 
 
+def _group(names: Sequence[Any]) -> Group:
+    target, mode, steering, behavior = names
+    return Group(target, Mode(mode), steering, behavior)
+
+
 def _messages(transcript: str) -> tuple[Message, ...]:
     return tuple(Message.from_json(item) for item in json.loads(transcript))
 
@@ -385,6 +390,5 @@ def _look(judge: str, shown_first: Side, choice: str, resolved: int) -> Look:
 
 
 def _outcome(row: Any) -> Outcome:
-    _, target, mode, steering, scenario_id, repeat, value_a, value_b, verdict, strength, shown_first, judge = row
-    group = Group(target, Mode(mode), steering)
-    return Outcome(group, scenario_id, repeat, value_a, value_b, Verdict(verdict), strength, shown_first, judge)
+    _, *names, scenario_id, repeat, value_a, value_b, verdict, strength, shown_first, judge = row
+    return Outcome(_group(names), scenario_id, repeat, value_a, value_b, Verdict(verdict), strength, shown_first, judge)

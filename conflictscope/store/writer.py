@@ -16,7 +16,7 @@ import aiosqlite
 
 from conflictscope.annotation import Label
 from conflictscope.errors import StoreError
-from conflictscope.outcome import Group, Judgement, Verdict, fold_position
+from conflictscope.outcome import Group, Judgement, Mode, Verdict, fold_position
 from conflictscope.ports import BatchedCall, CallEnd, CallSent, CallState, EpisodeRecord, OutputMode, SentBatch
 from conflictscope.rating import StopRule
 from conflictscope.redaction import redact
@@ -366,8 +366,10 @@ class RunWriter:
             "SELECT coalesce(max(seq), 0) + 1, coalesce(max(ended), 0) + 1 FROM calls"
         )
         self._groups = {
-            Group(target, mode, steering): number
-            for number, target, mode, steering in await fetch("SELECT id, target, mode, steering FROM groups")
+            Group(target, Mode(mode), steering, behavior): number
+            for number, target, mode, steering, behavior in await fetch(
+                "SELECT id, target, mode, steering, behavior FROM groups"
+            )
         }
         self._openings = {row[0]: row[1] for row in await fetch("SELECT scenario_id, text FROM openings")}
 
@@ -473,8 +475,8 @@ class RunWriter:
         await self.connection.execute("BEGIN IMMEDIATE")
         statements = (
             (
-                "INSERT INTO groups (id, target, mode, steering) VALUES (?, ?, ?, ?)",
-                [(self._groups[g], g.target, g.mode.value, g.steering) for g in new_groups],
+                "INSERT INTO groups (id, target, mode, steering, behavior) VALUES (?, ?, ?, ?, ?)",
+                [(self._groups[g], *g.to_json().values()) for g in new_groups],
             ),
             (
                 "INSERT INTO batches (id, model, handle, sent_at) VALUES (?, ?, ?, ?)",

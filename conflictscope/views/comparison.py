@@ -154,9 +154,7 @@ def _table(*columns: str) -> Table:
 def _held(comparison: Comparison) -> str:
     """What both groups have in common."""
     first = comparison.first
-    held: dict[By, str | None] = {By.TARGET: first.target, By.MODE: first.mode.value, By.STEERING: first.steering}
-    del held[comparison.by[0]]
-    return " / ".join(filter(None, held.values()))
+    return " / ".join(filter(None, (by.of(first) for by in By if by is not comparison.by[0])))
 
 
 def _sides(comparison: Comparison) -> str:
@@ -164,7 +162,7 @@ def _sides(comparison: Comparison) -> str:
 
 
 def _side(by: By, group: Group) -> str:
-    return by.of(group) or "no steering"
+    return by.of(group) or ("plain" if by is By.BEHAVIOR else "no steering")
 
 
 def _figure(estimate: Estimate | None) -> str:

@@ -128,9 +128,9 @@ def test_outcomes_are_told_apart_by_condition_and_target() -> None:
     outcomes = [outcome("a", "n"), outcome("b", "m", mode=OPEN), outcome("a", "m", steering="kind"), outcome("b", "m")]
     found = metrics.by_condition(outcomes)
     assert {condition: list(targets) for condition, targets in found.items()} == {
-        (CHOICE, None): ["m", "n"],
-        (CHOICE, "kind"): ["m"],
-        (OPEN, None): ["m"],
+        (CHOICE, None, None): ["m", "n"],
+        (CHOICE, "kind", None): ["m"],
+        (OPEN, None, None): ["m"],
     }
 
 

@@ -100,7 +100,7 @@ async def test_all_three_by_default(runs: Path) -> None:
     found, again = [await pipeline.compare(RunFolder.find("planted", runs / "runs")) for _ in range(2)]
     assert found == again
     counts = {by: sum(comparison.by == (by,) for comparison in found.comparisons) for by in By}
-    assert counts == {By.TARGET: 4, By.MODE: 4, By.STEERING: 4}
+    assert counts == {By.TARGET: 4, By.MODE: 4, By.STEERING: 4, By.BEHAVIOR: 0}
     assert len(found.alignments) == 4
     assert found.refused == ()
 
@@ -160,5 +160,5 @@ async def test_a_run_with_nothing_to_compare_is_refused(tmp_path: Path) -> None:
         await pipeline.compare(apart, (By.MODE,))
     await imported("one", [("x", "s", "a")], tmp_path)
     done = conflictscope("compare", "one", cwd=tmp_path, code=2)
-    assert "no two groups of outcomes differ in target or mode or steering only" in done.stderr
+    assert "no two groups of outcomes differ in target or mode or steering or behavior only" in done.stderr
     assert done.stdout == ""

@@ -106,7 +106,7 @@ async def test_in_both_orders_a_target_that_changes_its_mind_is_unresolved(
         assert verdict == (first if first == second else "unresolved")
     assert len({verdict for verdict, _, _ in found}) == 3
     async with RunReader.open(folder.database) as reader:
-        looks = [group.looks for group in await reader.judged_groups()]
+        looks = [pair for group in await reader.judged_groups() for pair in group.looks.values()]
     assert sum(each.changed for each in looks) == sum(verdict == "unresolved" for verdict, _, _ in found)
 
 

@@ -420,7 +420,7 @@ async def test_the_outcomes_view_has_the_documented_columns(tmp_path: Path) -> N
         names = [column[0] for column in cursor.description]
     connection.close()
     assert " ".join(names) == (
-        "seq target mode steering scenario_id value_a value_b verdict strength shown_first judge created_at"
+        "seq target mode steering behavior scenario_id value_a value_b verdict strength shown_first judge created_at"
     )
 
 
@@ -518,3 +518,28 @@ async def test_a_call_that_costs_money_is_in_the_file_before_it_is_sent(tmp_path
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert rows(path, "SELECT seq, state, reserved_usd FROM calls") == [(1, "sent", 0.5), (2, "abandoned", 0.0)]
+
+
+@pytest.mark.parametrize("later", [(), ("0006_panels",), ("0006_panels", "0008_labels"), ("0008_labels",)])
+async def test_a_file_of_before_behaviours_keeps_its_groups_and_takes_new_ones(
+    tmp_path: Path, later: tuple[str, ...]
+) -> None:
+    """Groups keep their numbers and what settled them; a group with a behaviour stands beside the plain one."""
+    path = tmp_path / "run.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY, applied_at TEXT DEFAULT CURRENT_TIMESTAMP)")
+        for name, script in MIGRATIONS.items():
+            if name < "0006" or name in later:
+                connection.executescript(script)
+                connection.execute("INSERT INTO migrations (name) VALUES (?)", (name,))
+        connection.execute("INSERT INTO groups VALUES (1, 'alpha', 'open_ended', NULL, 'told')")
+    connection.close()
+    behaving = replace(GROUP, behavior="persistent_user")
+    async with RunWriter.open(path) as writer:
+        await writer.record_episode(episode(1))
+        await writer.record_episode(episode(2, group=behaving))
+    assert [outcome.group for _, outcome in await outcomes(path)] == [GROUP, behaving]
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT id, behavior, settled FROM groups").fetchall()
+    connection.close()
+    assert rows == [(1, None, "told"), (2, "persistent_user", None)]

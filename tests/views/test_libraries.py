@@ -42,7 +42,7 @@ STATS = LibraryStats(
     ),
     likeness=Likeness("hashing (words, offline)", 0.8, 0.71, 0.8, Share(2, 10, 0.06, 0.51)),
     runs=("r",),
-    conditions=(ConditionStats(Mode.OPEN_ENDED, "kind", HALF, ALPHA, (ClearPreference("a:m", HALF),)),),
+    conditions=(ConditionStats(Mode.OPEN_ENDED, "kind", None, HALF, ALPHA, (ClearPreference("a:m", HALF),)),),
 )
 BARE = replace(STATS, name="bare", rates=(), checkers=(), conditions=(), templates={"none": 10})
 HOSTILE = "x</script><script>alert(1)</script>\x1b[2J"
