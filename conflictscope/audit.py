@@ -289,7 +289,8 @@ class ShiftBeside:
         """What changes, in words; None where the two agree within their intervals."""
         if not self.differs:
             return None
-        turned = " the other way" if self.ours.value * self.reference.value < 0 else ""
+        one_up_one_down = self.ours.low > 0 > self.reference.high or self.reference.low > 0 > self.ours.high
+        turned = " the other way:" if one_up_one_down else ""
         moved = f"{_points(self.ours)} by ours,{turned} {_points(self.reference)} by the reference"
         return f"{self.first} → {self.second}: the chance that {self.pair[0]} wins against {self.pair[1]} moves {moved}"
 

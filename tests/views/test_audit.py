@@ -33,7 +33,7 @@ def audit(name: str = "alpha", rows: int = 1) -> Audit:
         components=(),
         stability=(),
         beside=(beside,),
-        shifts=(ShiftBeside(group, group, pair, Figure(-0.3, -0.4, -0.2, 80), Figure(0.1, 0.0, 0.2, 80)),),
+        shifts=(ShiftBeside(group, group, pair, Figure(-0.3, -0.4, -0.2, 80), Figure(0.1, 0.05, 0.2, 80)),),
         not_told=("what depends on the user model: a run has one",),
     )
 
@@ -44,7 +44,7 @@ def test_conclusions_that_change_are_named_in_words() -> None:
     for words in (
         "alpha ranks 1 by ours, 2 by the reference",
         "alpha / y turns round: alpha above y (P 0.99) by ours, y above alpha (P 0.98) by the reference",
-        "moves -30 points [-40, -20] by ours, the other way +10 points [+0, +20] by the reference",
+        "moves -30 points [-40, -20] by ours, the other way: +10 points [+5, +20] by the reference",
         "4 conclusions would change",
         "40% neither",
         "not told: what depends on the user model",
