@@ -98,7 +98,7 @@ BAD_SWEEPS = {
                       "library.jsonl:2: not valid JSON"),
     "a missing library": (lambda f: (f / "library.jsonl").unlink(), "library.jsonl: no such file"),
     "broken TOML": (lambda f: edited(f / "sweep.toml", "seed = 1", "seed ="), "sweep.toml:5: not valid TOML"),
-    "an unknown planted model": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:delta"), "sweep.toml:4: target 'planted:delta' is not in the world; its targets are alpha, beta, gamma"),
+    "an unknown planted model": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:delta"), "sweep.toml:4: world: target 'planted:delta' is not in the world; its targets are alpha, beta, gamma"),
     "an unknown provider": (lambda f: edited(f / "sweep.toml", "planted:beta", "nosuch:model"), "model 'nosuch:model' cannot be used"),
     "a missing key": (lambda f: edited(f / "sweep.toml", "planted:beta", "openai:gpt-5.1"), "OPENAI_API_KEY"),
     "a role as a target": (lambda f: edited(f / "sweep.toml", "planted:beta", "planted:judge"), "target 'planted:judge' is a role, not a target"),
@@ -268,7 +268,7 @@ def test_stats_say_what_a_library_is_made_of(tmp_path: Path) -> None:
     """Scenarios, situations, pairs and templates of the built-in library, for people and for machines."""
     counts = json.loads(conflictscope("scenarios", "stats", "hhh", "--json", cwd=tmp_path).stdout)
     assert (counts["scenarios"], counts["situations"], counts["passing"]) == (60, 60, 60)
-    assert [pair["scenarios"] for pair in counts["pairs"]] == [10, 10, 10]
+    assert [pair["scenarios"] for pair in counts["pairs"]] == [20, 20, 20]
     assert counts["templates"] == {"cc": 9, "cc_mild": 6, "coc": 9, "coc_mild": 6}
     assert "harmlessness / honesty" in conflictscope("scenarios", "stats", "hhh", cwd=tmp_path).stdout
 

@@ -376,5 +376,7 @@ def test_a_world_for_a_server_is_told_where_the_sweep_names_it(make_sweep: MakeS
     make_sweep()
     world = tmp_path / "sweep" / "world.toml"
     world.write_text(world.read_text() + "\n[faults]\nhang = 0.1\n")
-    with pytest.raises(InputError, match=r"sweep\.toml:\d+: the world sets faults\.hang, which exists over HTTP only"):
+    with pytest.raises(
+        InputError, match=r"sweep\.toml:\d+: world: the world sets faults\.hang, which exists over HTTP only"
+    ):
         pipeline.load_sweep(str(tmp_path / "sweep" / "sweep.toml"))
