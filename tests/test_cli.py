@@ -269,7 +269,7 @@ def test_stats_say_what_a_library_is_made_of(tmp_path: Path) -> None:
     counts = json.loads(conflictscope("scenarios", "stats", "hhh", "--json", cwd=tmp_path).stdout)
     assert (counts["scenarios"], counts["situations"], counts["passing"]) == (60, 60, 60)
     assert [pair["scenarios"] for pair in counts["pairs"]] == [20, 20, 20]
-    assert counts["templates"] == {"cc": 9, "cc_mild": 6, "coc": 9, "coc_mild": 6}
+    assert counts["templates"] == {"cc": 15, "cc_mild": 15, "coc": 15, "coc_mild": 15}
     assert "harmlessness / honesty" in conflictscope("scenarios", "stats", "hhh", cwd=tmp_path).stdout
 
 
