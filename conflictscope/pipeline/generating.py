@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from conflictscope.library import check_output, find, load_library, load_value_s
 from conflictscope.monitor import elapsed_s, run_state
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.models import Models
+from conflictscope.pipeline.showing import shown
 from conflictscope.pipeline.sweep import SweepFile, blamed, digest
 from conflictscope.pipeline.work import Work, opened
 from conflictscope.planted import Lexicon, PlantedWorld, parse_world
@@ -227,7 +227,7 @@ async def generate(
                 return await library_progress(work.reader, folder)
 
             async def make_it() -> None:
-                async with _shown(viewer, progress):
+                async with shown(partial(viewer, progress) if viewer else None):
                     try:
                         await maker.run(pairs)
                     except (CallFailed, LaneClosed) as failure:
@@ -285,29 +285,6 @@ def _maker(
         others=spec.others,
         gate=gate,
     )
-
-
-@asynccontextmanager
-async def _shown(
-    viewer: LibraryViewer | None, progress: Callable[[], Awaitable[LibraryProgress]]
-) -> AsyncIterator[None]:
-    """Show the progress while the block runs; a view that breaks must not take the work with it."""
-    if viewer is None:
-        yield
-        return
-
-    async def isolated() -> None:
-        try:
-            await viewer(progress)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is in the log
-            log.warning("view.failed", error=f"{type(error).__name__}: {error}")
-
-    task = asyncio.create_task(isolated())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
 
 
 async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgress:

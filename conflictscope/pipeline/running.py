@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import platform
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ from conflictscope.pipeline.judging import measured_votes
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.preflight import preflight, preflight_questions
 from conflictscope.pipeline.scheduling import build_scheduler
+from conflictscope.pipeline.showing import shown
 from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped
 from conflictscope.pipeline.sweep import Sweep, SweepFile, load_beside
 from conflictscope.planted import Lexicon
@@ -134,7 +134,7 @@ async def run_sweep(
                                 stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
                             )
                         if not stop.asked:
-                            async with _shown(viewer, Monitor(reader, folder)):
+                            async with shown(partial(viewer, Monitor(reader, folder)) if viewer else None):
                                 await runner.run(scheduler)
                 except InputError:
                     await writer.end_session(session, "failed")
@@ -220,24 +220,3 @@ def versions() -> dict[str, str]:
     """What made a run: Python and the packages that matter."""
     packages = ("conflictscope", "pydantic-ai-slim", "openai", "anthropic", "trueskill", "numpy")
     return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}
-
-
-@asynccontextmanager
-async def _shown(viewer: Viewer | None, monitor: Monitor) -> AsyncIterator[None]:
-    if viewer is None:
-        yield
-        return
-    task = asyncio.create_task(_isolated(viewer, monitor))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def _isolated(viewer: Viewer, monitor: Monitor) -> None:
-    """A view that breaks must not take the run with it; what broke it is in the log."""
-    try:
-        await viewer(monitor)
-    except Exception as error:  # noqa: BLE001 - whatever it was, it is in the log
-        log.warning("view.failed", error=f"{type(error).__name__}: {error}")
