@@ -36,7 +36,6 @@ class Work:
     config: ChecksSpec
     writer: RunWriter
     reader: RunReader
-    budget: Budget
     lanes: Lanes
     stop: Stop
     tell: Callable[[str], None]
@@ -120,7 +119,7 @@ async def opened(
             await writer.add_scenarios((), {prompt.version: prompt.text for prompt in agents.library_prompts()})
             _, used = await reader.usage()
             budget = Budget(config.limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
-            yield Work(folder, config, writer, reader, budget, Lanes(config, writer, budget, models), stop, tell)
+            yield Work(folder, config, writer, reader, Lanes(config, writer, budget, models), stop, tell)
 
 
 async def _check_resumable(folder: RunFolder, kind: str, identity: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import aiosqlite
 
-from conflictscope.drafts import DraftState, Round
+from conflictscope.drafts import DraftState
 from conflictscope.errors import StoreError
 from conflictscope.forecast import CallMeans, Measured
 from conflictscope.outcome import (
@@ -33,7 +33,6 @@ from conflictscope.ports import StoredConversation
 from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
-from conflictscope.store.drafts import read_rounds
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 from conflictscope.store.verdicts import JUDGEABLE, see_as
 
@@ -335,10 +334,6 @@ class RunReader:
         """How many calls wait in batches that are still to be collected."""
         [(calls,)] = await self._rows("SELECT count(*) FROM calls WHERE state = 'sent' AND batch IS NOT NULL")
         return int(calls)
-
-    async def rounds(self) -> list[Round]:
-        """The rounds of a library in the making, with what came of them."""
-        return await read_rounds(self._connection)
 
     async def draft_counts(self) -> DraftCounts:
         """What a library in the making is made of so far."""
