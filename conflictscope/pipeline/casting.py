@@ -233,7 +233,10 @@ def _behaving(plain: Cast, behaviors: Sequence[agents.LoadedBehavior]) -> Cast:
                 assert isinstance(plain.judge, agents.Panel), "behaviours of the judge play where models judge"
                 # Each judge of a panel has them for itself, from the same seed: none knows what another keeps in mind.
                 parts = [agents.Part(loaded, seed, plain.max_turns) for _ in plain.judge.judges]
-                judges = [agents.behaving(*each) for each in zip(plain.judge.judges, parts, strict=True)]
+                judges = [
+                    agents.behaving(agents.attentive(judge, loaded), part)
+                    for judge, part in zip(plain.judge.judges, parts, strict=True)
+                ]
                 cast = replace(cast, judge=agents.Panel(judges))
                 stops[role] = partial(_stop, parts)
                 continue
