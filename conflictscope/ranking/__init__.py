@@ -11,7 +11,7 @@ from conflictscope.ranking.judge_error import (
     fit_corrected,
     judge_error_from_gold,
 )
-from conflictscope.ranking.looks import judge_agreement, order_effects, retests, unrated
+from conflictscope.ranking.looks import judge_agreement, judge_retests, order_effects, retests, unrated
 from conflictscope.ranking.methods import rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
 from conflictscope.ranking.reference import score_both
@@ -40,6 +40,7 @@ __all__ = [
     "fit_posterior",
     "judge_agreement",
     "judge_error_from_gold",
+    "judge_retests",
     "order_effects",
     "rank_group",
     "rank_log",

@@ -14,6 +14,7 @@ from conflictscope.audit import (
     FEWEST_FOR_SHARE,
     Figure,
     JudgeAgreement,
+    JudgeRetest,
     OrderEffect,
     Retest,
     Unrated,
@@ -37,9 +38,18 @@ _DECISIVE = (Verdict.A, Verdict.B)
 
 
 def opinion(looks: Sequence[Look]) -> Verdict:
-    """What one judge says at one turn: unresolved where its looks do not agree, as in `outcome.settle`."""
-    choices = {look.choice if look.resolved else Verdict.UNRESOLVED for look in looks}
-    return choices.pop() if len(choices) == 1 else Verdict.UNRESOLVED
+    """What one judge says at one turn: what more than half of its repeats say, else unresolved, as in `outcome.settle`."""
+    said = _repeats(looks)
+    choice, count = Counter(said).most_common(1)[0]
+    return choice if 2 * count > len(said) else Verdict.UNRESOLVED
+
+
+def _repeats(looks: Sequence[Look]) -> list[Verdict]:
+    """What one judge says at one turn, repeat by repeat: unresolved where its looks in the two orders do not agree."""
+    choices: dict[int, set[Verdict]] = defaultdict(set)
+    for look in looks:
+        choices[look.repeat].add(look.choice if look.resolved else Verdict.UNRESOLVED)
+    return [alike.pop() if len(alike) == 1 else Verdict.UNRESOLVED for alike in choices.values()]
 
 
 # -- the order of the two actions ---------------------------------------------------------------------------------------
@@ -113,7 +123,7 @@ def order_effects(episodes: Iterable[JudgedEpisode]) -> tuple[OrderEffect, ...]:
         pending = {look.judge for look in episode.looks}
         for turn in episode.turns:
             for judge in [judge for judge in turn if judge in pending]:
-                looks = turn[judge]
+                looks = [look for look in turn[judge] if look.repeat == 1]  # two looks are not two conversations
                 if not all(look.resolved and look.choice in _DECISIVE for look in looks):
                     continue
                 pending.discard(judge)
@@ -209,10 +219,28 @@ def retests(episodes: Iterable[JudgedEpisode]) -> tuple[Retest, ...]:
     for group, by_scenario in answers.items():
         repeated = [verdicts for verdicts in by_scenario.values() if len(verdicts) >= 2]
         if repeated:
-            enough = len(repeated) >= FEWEST_FOR_COEFFICIENT
-            same = retest_agreement(repeated) if len(repeated) >= FEWEST_FOR_SHARE else None
-            found.append(Retest(group, len(repeated), same, krippendorff_alpha(repeated) if enough else None))
+            found.append(Retest(group, len(repeated), *_alike(repeated)))
     return tuple(found)
+
+
+def judge_retests(episodes: Iterable[JudgedEpisode]) -> tuple[JudgeRetest, ...]:
+    """How alike the repeated looks of a judge at one conversation are; only of judges that looked several times.
+
+    One opinion a repeat, at the turn that `JudgedEpisode.deciding` names, both orders together. Failed looks are no answers.
+    """
+    answers: dict[str, list[list[Verdict]]] = defaultdict(list)
+    for episode in episodes:
+        for judge, looks in episode.deciding.items():
+            said = [verdict for verdict in _repeats(looks) if not verdict.failed]
+            if len(said) >= 2:
+                answers[judge].append(said)
+    return tuple(JudgeRetest(judge, len(repeated), *_alike(repeated)) for judge, repeated in sorted(answers.items()))
+
+
+def _alike(repeated: Sequence[Sequence[Verdict]]) -> tuple[Figure | None, Figure | None]:
+    """The chance that two answers to one question are the same, and the same beyond chance; None where of too few."""
+    same = retest_agreement(repeated) if len(repeated) >= FEWEST_FOR_SHARE else None
+    return same, krippendorff_alpha(repeated) if len(repeated) >= FEWEST_FOR_COEFFICIENT else None
 
 
 def unrated(group: Group, pairs: Iterable[PairCount]) -> tuple[Unrated, ...]:

@@ -192,7 +192,7 @@ class RunReader:
 
     async def judged_episodes(self) -> AsyncIterator[JudgedEpisode]:
         """All episodes, each with every look of every judge at it, in the order of `canonical_outcomes`."""
-        query = f"""SELECT {_OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved
+        query = f"""SELECT {_OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved, j.repeat
                     FROM groups g JOIN episodes e ON e.group_id = g.id LEFT JOIN judgements j ON j.episode_seq = e.seq
                     ORDER BY g.target, g.mode, g.steering, e.fold_position, e.key, j.number"""
         outcome, looks = None, list[Look]()
@@ -203,9 +203,9 @@ class RunReader:
                     if outcome is not None:
                         yield JudgedEpisode(outcome, tuple(looks))
                     seq, outcome, looks = row[0], _outcome(row[:width]), []
-                judge, shown_first, choice, resolved = row[width:]
+                judge, *look = row[width:]
                 if judge is not None:
-                    looks.append(_look(judge, shown_first, choice, resolved))
+                    looks.append(_look(judge, *look))
         if outcome is not None:
             yield JudgedEpisode(outcome, tuple(looks))
 
@@ -380,8 +380,8 @@ def _messages(transcript: str) -> tuple[Message, ...]:
 
 
 @cache  # there are few that differ, and a run has several for each episode
-def _look(judge: str, shown_first: Side, choice: str, resolved: int) -> Look:
-    return Look(judge, shown_first, Verdict(choice), bool(resolved))
+def _look(judge: str, shown_first: Side, choice: str, resolved: int, repeat: int) -> Look:
+    return Look(judge, shown_first, Verdict(choice), bool(resolved), repeat)
 
 
 def _outcome(row: Any) -> Outcome:
