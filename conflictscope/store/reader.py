@@ -34,7 +34,9 @@ from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
+from conflictscope.store.tidy import stretches
 from conflictscope.store.verdicts import JUDGEABLE, see_as
+from conflictscope.tidy import Table
 
 _OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
     e.strength, e.shown_first, e.judge"""
@@ -105,6 +107,19 @@ class RunReader:
             raise StoreError(f"{path}: {error}") from None
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
+
+    @asynccontextmanager
+    async def at_one_moment(self) -> AsyncIterator[None]:
+        """Let all that is read inside see the run as it is when the first of it is read, whatever is written meanwhile."""
+        await self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            await self._connection.execute("ROLLBACK")
+
+    def table(self, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """The rows of one of tidy.STORED, some thousands at a time."""
+        return stretches(self._connection, table)
 
     async def meta(self) -> dict[str, Any]:
         """What the run was started with: name, kind, planned, identity, versions, ..."""
