@@ -25,13 +25,10 @@ def schema(table: Table) -> pl.Schema:
 
 
 def frame(table: Table, rows: Iterable[Sequence[Any]]) -> pl.DataFrame:
-    """Rows of a table, in the order of its columns. Half a surrogate pair, which a model may write, becomes `\\\\udXXX`."""
+    """Rows of a table, in the order of its columns; texts as `tidy.whole` makes them."""
     columns = list(zip(*rows, strict=True)) or [()] * len(table.columns)
     return pl.DataFrame(
-        [
-            _series(column.name, column.kind, cells)
-            for column, cells in zip(table.columns, columns, strict=True)
-        ]
+        [_series(column.name, column.kind, cells) for column, cells in zip(table.columns, columns, strict=True)]
     )
 
 
@@ -46,4 +43,3 @@ def _series(name: str, kind: Kind, cells: Sequence[Any]) -> pl.Series:
             return text.str.to_datetime(MOMENT_FORMAT, time_unit="ms", time_zone="UTC")
         case _:
             return pl.Series(name, cells, _TYPES[kind])
-

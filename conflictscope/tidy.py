@@ -150,7 +150,9 @@ JUDGEMENTS = Table(
         _text("reasoning", "why, in its words"),
         _text("quotes", "JSON list of the target's words that decide it"),
         _text("failure", "kind and message, where `choice` is `judge_failed`"),
-        _flag("anew", "whether it belongs to `rejudge`: the verdict that it led to is in `verdicts`, not in `episodes`"),
+        _flag(
+            "anew", "whether it belongs to `rejudge`: the verdict that it led to is in `verdicts`, not in `episodes`"
+        ),
     ),
 )
 CALLS = Table(

@@ -33,7 +33,9 @@ def export(
     fmt: Annotated[Format, typer.Option("--format", help="Tidy tables, or logs that Inspect opens.")],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for the files. Default: `export` in the run's folder.", metavar="DIR"),
+        typer.Option(
+            "-o", "--output", help="Folder for the files. Default: `export` in the run's folder.", metavar="DIR"
+        ),
     ] = None,
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
@@ -48,7 +50,7 @@ def export(
     """
     folder = RunFolder.find(run_name, runs_dir)
     output = output or folder.path / "export"
-    from conflictscope.pipeline.exporting import export_tables  # polars takes 0.2 s to come up
+    from conflictscope.pipeline.exporting import export_logs, export_tables  # polars takes 0.2 s to come up
     from conflictscope.views.export import TableFormat
 
     with Progress(

@@ -13,14 +13,19 @@ from typing import Any
 from conflictscope.errors import InputError
 from conflictscope.frames import frame
 from conflictscope.pipeline.runs import check_played, rankings
+from conflictscope.monitor import run_state
+from conflictscope.outcome import Group, Mode
 from conflictscope.rating import Method
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import RunReader
-from conflictscope.tidy import PAIRS, RANKINGS, STORED, Table, pair_rows, ranking_rows
+from conflictscope.tidy import EPISODES, PAIRS, RANKINGS, STORED, Table, pair_rows, ranking_rows
 from conflictscope.views.export import TableFormat, table_file
 
 Advance = Callable[[str, int], None]
 """Is told what is being written, and how many rows of it there are by now."""
+
+MOST_SAMPLES = 1_000
+"""Samples in one log for Inspect: its package holds all of a log in memory, and the work grows with their square."""
 
 Rows = Sequence[Sequence[Any]]
 
@@ -74,6 +79,64 @@ async def _ranked(reader: RunReader, advance: Advance, rows_of: Callable[..., It
     for method in Method:
         advance(f"{method} rankings", 0)
         yield list(rows_of(await rankings(reader, method)))
+
+
+async def export_logs(
+    folder: RunFolder, output: Path, advance: Advance = lambda what, rows: None, most: int = MOST_SAMPLES
+) -> list[Exported]:
+    """Write a log for Inspect of each group of a run, as it is at one moment, into the folder `output`.
+
+    most: samples in a log (>= 1); a group that has more is several logs. Raises InputError as `export_tables` does, and where the
+    package is missing.
+    """
+    try:
+        from conflictscope.views.inspect_log import LogHead, log_name, write_log
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("inspect_ai"):
+            raise
+        raise InputError(
+            "--format inspect needs the package inspect-ai: pip install 'conflictscope[inspect]'"
+        ) from None
+    written = []
+    async with RunReader.open(folder.database) as reader:
+        meta = await reader.meta()
+        check_played(meta, folder)
+        with in_the_making(output) as making:
+            async with reader.at_one_moment():
+                sessions = await reader.sessions()
+                running = bool(sessions) and sessions[-1].state is None and folder.in_work
+                state = run_state(meta.get("kind", "sweep"), sessions, running=running)
+                played: dict[Group, list[tuple[int, int, str]]] = {}
+                async for stretch in reader.table(EPISODES):
+                    for row in stretch:
+                        told = dict(zip(EPISODES.names, row, strict=True))
+                        group = Group(told["target"], Mode(told["mode"]), told["steering"], told["behavior"])
+                        played.setdefault(group, []).append((told["seq"], told["seed"], told["created_at"]))
+                for ranking in await rankings(reader, Method.POSTERIOR):
+                    own = played[ranking.group]
+                    first, last = own[0][-1], own[-1][-1]
+                    parts = list(range(0, len(own), most))
+                    for part, start in enumerate(parts, start=1):
+                        head = LogHead(
+                            run=folder.name,
+                            meta=meta,
+                            state=state,
+                            started_at=sessions[0].started_at if sessions else first,
+                            ended_at=(sessions[-1].ended_at if sessions else None) or last,
+                            ranking=ranking,
+                            episodes=len(own),
+                            part=part,
+                            parts=len(parts),
+                        )
+                        episodes = []
+                        for seq, seed, _ in own[start : start + most]:
+                            episode = await reader.episode(seq)
+                            assert episode is not None, "it is there, at this moment"
+                            episodes.append((episode, seed))
+                            advance(f"{ranking.group}", start + len(episodes))
+                        await write_log(head, episodes, making / log_name(head))
+                        written.append(Exported(output / log_name(head), len(episodes)))
+    return written
 
 
 @contextmanager

@@ -44,7 +44,6 @@ from conflictscope.rating import Ranking
 from conflictscope.tidy import whole
 
 _ENDED_WELL = ("finished", "converged", "imported")
-_ADDED = ("input_tokens", "output_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,9 @@ def _results(head: LogHead, samples: Sequence[EvalSample]) -> list[EvalScore]:
 
 def _sample(head: LogHead, episode: Episode, seed: int) -> EvalSample:
     row, scenario = episode.row, episode.scenario
-    messages = [_message(message, f"{row.seq}.{place}", row.group.target) for place, message in enumerate(episode.transcript, 1)]
+    messages = [
+        _message(message, f"{row.seq}.{place}", row.group.target) for place, message in enumerate(episode.transcript, 1)
+    ]
     first = next((message.text for message in messages if message.role == "user"), None)
     opening = episode.opening or (scenario.opening or scenario.description if scenario else "")
     last = next((message.text for message in reversed(messages) if message.role == "assistant"), None)
@@ -177,7 +178,9 @@ def _sample(head: LogHead, episode: Episode, seed: int) -> EvalSample:
         input=first if first is not None else whole(opening),
         target=[row.value_a, row.value_b],
         messages=messages,
-        output=ModelOutput.from_content(row.group.target, last) if last is not None else ModelOutput(model=row.group.target),
+        output=ModelOutput.from_content(row.group.target, last)
+        if last is not None
+        else ModelOutput(model=row.group.target),
         scores=_scores(episode),
         metadata=_metadata(head, episode, seed),
         model_usage=_sum((call.model, _usage(call)) for call in episode.calls),
@@ -305,12 +308,18 @@ def _usage(call: CallRow) -> ModelUsage:
         input_tokens=call.input_tokens,
         output_tokens=call.output_tokens,
         total_tokens=call.input_tokens + call.output_tokens,
-        total_cost=call.cost_usd,
+        total_cost=call.cost_usd if call.state == "committed" else 0.0,
     )
 
 
 def _sum(usages: Iterable[tuple[str, ModelUsage]]) -> dict[str, ModelUsage]:
+    """By name. What a sum costs is known where the price of each is: Inspect's own `+` takes an unknown one for 0."""
     found: dict[str, ModelUsage] = {}
+    unpriced: set[str] = set()
     for name, usage in usages:
-        found[name] = found[name] + usage if name in found else usage
+        found[name] = found.get(name, ModelUsage(total_cost=0.0)) + usage
+        if usage.total_cost is None:
+            unpriced.add(name)
+    for name in unpriced:
+        found[name].total_cost = None
     return found
