@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -125,8 +125,8 @@ class Run:
     def rank(self, method: Method | str = Method.POSTERIOR, judge: str | None = None) -> list[Ranking]:
         """The ranking of each group.
 
-        method: `posterior`, `bradley_terry` or `trueskill`. judge: a judge of `rejudge` by name, whose verdicts are ranked instead
-        of the run's own. Raises InputError for a judge that has not judged here.
+        method: `posterior`, `bradley_terry` or `trueskill`. judge: a judge of `rejudge` by name, whose verdicts are ranked
+        instead of the run's own. Raises InputError for a judge that has not judged here.
         """
         return _wait(pipeline.rank(self.folder, _one_of(Method, method, "method"), judge=judge))
 
@@ -239,7 +239,7 @@ class Charts:
         return charts.failures_chart(self._run.board().failures)
 
     @staticmethod
-    def _one(rankings: Any, group: Group | str | None) -> Ranking:
+    def _one(rankings: Sequence[Ranking], group: Group | str | None) -> Ranking:
         """The ranking of a group. Raises InputError."""
         found = [ranking for ranking in rankings if group is None or str(ranking.group) == str(group)]
         if len(found) != 1:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conflictscope.board import LogHead
 from conflictscope.errors import InputError
 from conflictscope.frames import frame
-from conflictscope.pipeline.runs import check_played, rankings
 from conflictscope.monitor import run_state
 from conflictscope.outcome import Group, Mode
+from conflictscope.pipeline.runs import check_played, rankings
 from conflictscope.rating import Method
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import RunReader
@@ -90,53 +91,63 @@ async def export_logs(
     package is missing.
     """
     try:
-        from conflictscope.views.inspect_log import LogHead, log_name, write_log
+        from conflictscope.views.inspect_log import log_name, write_log
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("inspect_ai"):
             raise
-        raise InputError(
-            "--format inspect needs the package inspect-ai: pip install 'conflictscope[inspect]'"
-        ) from None
+        message = "--format inspect needs the package inspect-ai: pip install 'conflictscope[inspect]'"
+        raise InputError(message) from None
     written = []
     async with RunReader.open(folder.database) as reader:
-        meta = await reader.meta()
-        check_played(meta, folder)
+        check_played(await reader.meta(), folder)
         with in_the_making(output) as making:
             async with reader.at_one_moment():
-                sessions = await reader.sessions()
-                running = bool(sessions) and sessions[-1].state is None and folder.in_work
-                state = run_state(meta.get("kind", "sweep"), sessions, running=running)
-                played: dict[Group, list[tuple[int, int, str]]] = {}
-                async for stretch in reader.table(EPISODES):
-                    for row in stretch:
-                        told = dict(zip(EPISODES.names, row, strict=True))
-                        group = Group(told["target"], Mode(told["mode"]), told["steering"], told["behavior"])
-                        played.setdefault(group, []).append((told["seq"], told["seed"], told["created_at"]))
-                for ranking in await rankings(reader, Method.POSTERIOR):
-                    own = played[ranking.group]
-                    first, last = own[0][-1], own[-1][-1]
-                    parts = list(range(0, len(own), most))
-                    for part, start in enumerate(parts, start=1):
-                        head = LogHead(
-                            run=folder.name,
-                            meta=meta,
-                            state=state,
-                            started_at=sessions[0].started_at if sessions else first,
-                            ended_at=(sessions[-1].ended_at if sessions else None) or last,
-                            ranking=ranking,
-                            episodes=len(own),
-                            part=part,
-                            parts=len(parts),
-                        )
-                        episodes = []
-                        for seq, seed, _ in own[start : start + most]:
-                            episode = await reader.episode(seq)
-                            assert episode is not None, "it is there, at this moment"
-                            episodes.append((episode, seed))
-                            advance(f"{ranking.group}", start + len(episodes))
-                        await write_log(head, episodes, making / log_name(head))
-                        written.append(Exported(output / log_name(head), len(episodes)))
+                seeds = await _seeds(reader)
+                async for head in _heads(reader, folder, seeds, most):
+                    episodes = []
+                    for seq in head.episodes:
+                        episode = await reader.episode(seq)
+                        assert episode is not None, "it is there at this moment"
+                        episodes.append((episode, seeds[head.ranking.group][seq]))
+                        advance(str(head.ranking.group), head.part * most - most + len(episodes))
+                    name = log_name(head)
+                    await write_log(head, episodes, making / name)
+                    written.append(Exported(output / name, len(episodes)))
     return written
+
+
+async def _seeds(reader: RunReader) -> dict[Group, dict[int, int]]:
+    """The seed of every episode by sequence number, in that order, group by group."""
+    found: dict[Group, dict[int, int]] = {}
+    columns = [EPISODES.names.index(name) for name in ("seq", "seed", "target", "mode", "steering", "behavior")]
+    async for stretch in reader.table(EPISODES):
+        for row in stretch:
+            seq, seed, target, mode, steering, behavior = (row[column] for column in columns)
+            found.setdefault(Group(target, Mode(mode), steering, behavior), {})[seq] = seed
+    return found
+
+
+async def _heads(
+    reader: RunReader, folder: RunFolder, seeds: Mapping[Group, Mapping[int, int]], most: int
+) -> AsyncIterator[LogHead]:
+    """What stands at the top of each log."""
+    meta, sessions = await reader.meta(), await reader.sessions()
+    running = bool(sessions) and sessions[-1].state is None and folder.in_work
+    last = await reader.last_sign_at() or ""
+    for ranking in await rankings(reader, Method.POSTERIOR):
+        own = list(seeds[ranking.group])
+        for start in range(0, len(own), most):
+            yield LogHead(
+                run=folder.name,
+                meta=meta,
+                state=run_state(meta.get("kind", "sweep"), sessions, running=running),
+                started_at=sessions[0].started_at if sessions else last,
+                ended_at=(sessions[-1].ended_at if sessions else None) or last,
+                ranking=ranking,
+                episodes=own[start : start + most],
+                part=start // most + 1,
+                parts=-(-len(own) // most),
+            )
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,37 +39,18 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Score
 from inspect_ai.tool import ToolCall
 
-from conflictscope.board import CallRow, Episode, JudgementRow
+from conflictscope.board import CallRow, Episode, JudgementRow, LogHead
 from conflictscope.outcome import Message, Role, ToolUse, Verdict
-from conflictscope.rating import Ranking
 from conflictscope.tidy import whole
 
 _ENDED_WELL = ("finished", "converged", "imported")
 
 
-@dataclass(frozen=True, slots=True)
-class LogHead:
-    """What the logs of one group share.
-
-    meta: of the run. state: how the run stands. started_at, ended_at: of the run, ISO 8601. episodes: of the group, in all parts.
-    part: 1, 2, ... of `parts`.
-    """
-
-    run: str
-    meta: Mapping[str, Any]
-    state: str
-    started_at: str
-    ended_at: str
-    ranking: Ranking
-    episodes: int
-    part: int
-    parts: int
-
-
 def log_name(head: LogHead) -> str:
-    """The file's name, by Inspect's convention: when, task and id, with `_` between them only."""
+    """The file's name, by Inspect's convention: when, task, model and id, with `_` between them only."""
     when = datetime.fromisoformat(head.started_at).strftime("%Y-%m-%dT%H-%M-%S+00-00")
-    return f"{when}_{_task(head).replace('_', '-').replace('/', '-')}_{_id(head, 'task', str(head.part))}.eval"
+    named = (re.sub(r"[^A-Za-z0-9.+]+", "-", name) for name in (_task(head), head.ranking.group.target))
+    return "_".join((when, *named, _id(head, "task", str(head.part)))) + ".eval"
 
 
 async def write_log(head: LogHead, episodes: Sequence[tuple[Episode, int]], path: Path) -> None:
@@ -98,7 +80,7 @@ def _log(head: LogHead, samples: list[EvalSample]) -> EvalLog:
         model=group.target,
         config=EvalConfig(epochs=max((sample.epoch for sample in samples), default=1)),
         packages={name: str(version) for name, version in versions.items()},
-        metadata={"conflictscope": head.run, "episodes": head.episodes, **dict(head.meta)},
+        metadata=dict(head.meta),
     )
     failed = sum(sample.error is not None for sample in samples)
     return EvalLog(
