@@ -244,8 +244,7 @@ class Charts:
         found = [ranking for ranking in rankings if group is None or str(ranking.group) == str(group)]
         if len(found) != 1:
             there = "; ".join(str(ranking.group) for ranking in rankings) or "none"
-            asked = "name one of" if group is None else f"expected one of the groups, got {str(group)!r};"
-            raise InputError(f"group: {asked} {there}")
+            raise InputError(f"group: expected one of {there}; got {None if group is None else str(group)!r}")
         return found[0]
 
 

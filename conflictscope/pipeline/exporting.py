@@ -25,7 +25,7 @@ from conflictscope.views.export import TableFormat, table_file
 Advance = Callable[[str, int], None]
 """Is told what is being written, and how many rows of it there are by now."""
 
-MOST_SAMPLES = 1_000
+MOST_SAMPLES = 5_000
 """Samples in one log for Inspect: its package holds all of a log in memory, and the work grows with their square."""
 
 Rows = Sequence[Sequence[Any]]
