@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -111,7 +111,7 @@ class RunReader(Browsing):
         finally:
             await self._connection.execute("ROLLBACK")
 
-    def table(self, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    def table(self, table: Table) -> AsyncGenerator[Sequence[Sequence[Any]]]:
         """The rows of one of tidy.STORED, some thousands at a time."""
         return stretches(self._connection, table)
 
