@@ -57,7 +57,7 @@ async def export_tables(
         with in_the_making(output) as making:
             async with reader.at_one_moment():
                 for table, stretches in _tables(reader, advance):
-                    rows = 0
+                    advance(table.name, rows := 0)
                     name = f"{table.name}.{fmt}"
                     with table_file(making / name, fmt) as add:
                         add(frame(table, ()))
