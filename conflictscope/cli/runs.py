@@ -220,7 +220,7 @@ def report(
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
-    """One self-contained page about a run: what was found, how sure it is, what could not be said; then every figure and table.
+    """A run as one self-contained page: what was found, how sure, what could not be said; then figures and tables.
 
     It needs no network, runs no script, prints well, and is the same for the same run file. --json tells which files were written.
 

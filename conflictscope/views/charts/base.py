@@ -32,6 +32,7 @@ LABEL = 240  # pixels that a name may take before it is cut
 _PPI = 144
 _PLACES = re.compile(r' (?:d|transform)="[^"<>]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")  # of a pixel: the rest is most of a file
+_MARKS = re.compile(r' role="graphics-\w+" aria-roledescription="[\w -]*"')  # of no use to those who hear a page
 _OWN_NAMES = re.compile(r'( id="|url\(#)(?=gradient|clip)')
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -143,6 +144,7 @@ def inline_svg(chart: AnyChart, name: str, says: str) -> str:
 
     svg = vl_convert.vegalite_to_svg(chart_spec(chart), config=_theme("currentColor", "currentColor"))
     svg = _PLACES.sub(lambda places: _DIGITS.sub(r"\1", places[0]), svg)
+    svg = _MARKS.sub("", svg)
     svg = _OWN_NAMES.sub(rf"\g<1>{name}-", svg)
     title = f'<title id="{name}-title">{html.escape(named(says))}</title>'
     opened = f'<svg role="img" aria-labelledby="{name}-title"' + svg.removeprefix("<svg")
