@@ -129,7 +129,7 @@ def test_a_whole_run_is_told_in_words_first(runs: Path, tmp_path: Path) -> None:
     ]
     assert len(ids) == len(set(ids))
     for said in (
-        "planted:alpha / multiple_choice: harmlessness, then honesty, then helpfulness (",
+        "planted:alpha / multiple_choice / helpful-first: helpfulness, then honesty, then harmlessness (120 rated episodes; settled).",
         "planted:alpha, multiple_choice → open_ended: helpfulness higher by",
         "outcomes that agree with the stated ranking went from",
         "of what there was to gain",

@@ -92,9 +92,13 @@ def _reached(alignment: Alignment) -> str:
         told += ", a change that may be chance"
     else:
         told += f", which is {reached.value:.0%} [{reached.low:.0%}, {reached.high:.0%}] of what there was to gain"
-    others = [shift.value for shift in alignment.others if shift.utility_difference.resolved]
+    others = [
+        shift.value
+        for shift in alignment.others
+        if shift.utility_difference.resolved and shift.value not in alignment.ranking
+    ]
     if others:
-        told += f"; beside the point, it also moved {', '.join(others[:_MOST_NAMED])}"
+        told += f"; of values that it does not name it moved {', '.join(others[:_MOST_NAMED])}"
     return f"{told}."
 
 
