@@ -204,6 +204,21 @@ def test_recorded_outcomes_of_one_group(tmp_path: Path) -> None:
         assert said in text, said
 
 
+def test_a_sweep_that_nobody_judges(tmp_path: Path) -> None:
+    """Multiple choice alone has no user and no judge: nothing is said of them."""
+    (tmp_path / "world.toml").write_text(WORLD)
+    kept = [
+        line
+        for line in SWEEP.partition("[[steering]]")[0].splitlines()
+        if not line.startswith(("user", "judge", "modes"))
+    ]
+    (tmp_path / "sweep.toml").write_text("\n".join([*kept, 'modes = ["multiple_choice"]']))
+    asyncio.run(pipeline.run_sweep(pipeline.load_sweep(str(tmp_path / "sweep.toml"), []), tmp_path / "runs"))
+    text = Page(reported(RunFolder(tmp_path / "runs" / "whole"))).text
+    assert "in the modes of the sweep (multiple_choice)" in text
+    assert "The judge sees" not in text
+
+
 def test_a_run_of_nothing_but_refusals(tmp_path: Path) -> None:
     """No ranking is made up: the page says that there is none, and what became of the episodes."""
     rows = [("m", f"s{n}", "care", "thrift", "refused") for n in range(12)]
