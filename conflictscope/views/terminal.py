@@ -15,7 +15,7 @@ from rich.text import Text
 
 from conflictscope.outcome import Outcome, Verdict
 from conflictscope.rating import PairCount, Ranking
-from conflictscope.snapshot import Conversation, Progress, Snapshot
+from conflictscope.snapshot import Conversation, LaneLoad, Progress, Snapshot
 from conflictscope.views.text import duration, plain
 
 _REFRESH_S = 0.25
@@ -272,6 +272,9 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
     if len(progress.usage) > 1:
         console.print()
         console.print(_usage_table(progress, console.width))
+    if progress.lanes:
+        console.print()
+        console.print(_lane_table(progress.lanes))
     if snapshot.rankings:
         console.print()
         console.print(_convergence_table(snapshot))
@@ -288,6 +291,27 @@ def _convergence_table(snapshot: Snapshot) -> Table:
         state = ranking.convergence.words() if stopped is None else f"settled at {stopped:,} outcomes, takes no more"
         table.add_row(plain(str(ranking.group)), f"{ranking.outcomes:,}", plain(state, _STYLES[ranking.converged]))
     return table
+
+
+def _lane_table(lanes: Sequence[LaneLoad]) -> Table:
+    """How each lane stands, or stood at the end."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    table.add_column("lane", no_wrap=True, overflow="ellipsis")
+    for name in ("in flight", "limit", "waiting", "retries", "errors"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("state")
+    for lane in lanes:
+        counts = lane.in_flight, lane.limit, lane.waiting, lane.retries, lane.errors
+        state, style = lane_state(lane)
+        table.add_row(plain(lane.model), *(f"{count:,}" for count in counts), plain(state, style))
+    return table
+
+
+def lane_state(lane: LaneLoad) -> tuple[str, str]:
+    """What is to be said of a lane, and the style in which; nothing where all is well."""
+    if lane.closed is not None:
+        return f"closed: {lane.closed}", "red"
+    return (f"slowed, from {lane.most:,}", "yellow") if lane.limit < lane.most else ("", "")
 
 
 def _calls(progress: Progress) -> str:
