@@ -25,6 +25,7 @@ from conflictscope.pipeline.runs import (
     remove_demo,
     spent_usd,
     status,
+    watch,
 )
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
@@ -63,4 +64,5 @@ __all__ = [
     "stage_folder",
     "stage_of",
     "status",
+    "watch",
 ]
