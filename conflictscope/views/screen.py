@@ -105,22 +105,20 @@ def screen(
 ) -> list[Text]:
     """A run as at most `height` lines of at most `width` columns: progress, lanes, rankings, the latest episodes.
 
-    changes: by which values moved lately. first: the number of the first ranking that is shown, from 0. keys: whether
-    they leave and scroll. notice: a line at the bottom. What does not fit is cut or counted; rankings take what they need before the rest does.
+    changes: by which values moved lately. first: the number of the first ranking that is shown, from 0. keys: whether they leave
+    and scroll. notice: a line at the bottom. What does not fit is cut or counted; rankings take what they need before the rest.
     """
     names = _names(snapshot.rankings)
     wide, tall = width >= WIDE, height >= _TALL
     half = (width - _GAP) // 2
     bottom = [_notice(notice, width, signs)] if notice else []
     height -= len(bottom)
-    head = _head(snapshot.progress, half if wide else width, signs)[: max(1, height)]
+    head = _head(snapshot.progress, half if wide else width, signs, keys)[: max(1, height)]
     lanes = snapshot.progress.lanes
     if wide:
         head = _beside(head, _lanes(lanes, max(len(head), 8 if tall else 4), half, signs), half)
     else:
         head += _lanes(lanes, 1 if height < _SHORT else 8 if tall else 3, width, signs)
-    if keys and head:
-        head[0] = _right(head[0], Text("q leaves", "dim"), width)
     room = height - len(head)
     told = snapshot.conversation if height >= _SHORT else None
     episodes = min(len(snapshot.recent), 1 if height < _SHORT else 2)
@@ -160,10 +158,12 @@ def _which(rankings: int) -> str:
 # -- head --------------------------------------------------------------------------------------------------------------
 
 
-def _head(progress: Progress, width: int, signs: Signs) -> list[Text]:
+def _head(progress: Progress, width: int, signs: Signs, keys: bool) -> list[Text]:
     state = plain(progress.state, _STYLES.get(progress.state, "yellow"))
     about = f"{duration(progress.elapsed_s)}  {progress.rate_per_s:,.1f} episodes/s  {calls(progress)}"
     headline = brief(progress.run, 40, "bold").append("  ").append_text(state).append(f"  {about}")
+    if keys:
+        headline = _right(_cut(headline, max(0, width - 10), signs), Text("q leaves", "dim"), width)
     total = progress.total
     money = Text()
     if progress.limit_usd:
