@@ -26,6 +26,7 @@ from conflictscope.pipeline.runs import (
     remove_demo,
     spent_usd,
     status,
+    watch,
 )
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
@@ -65,5 +66,6 @@ __all__ = [
     "stage_folder",
     "stage_of",
     "status",
+    "watch",
     "write_report",
 ]

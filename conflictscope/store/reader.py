@@ -31,7 +31,7 @@ from conflictscope.outcome import (
 from conflictscope.ports import StoredConversation
 from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
-from conflictscope.snapshot import Conversation, Purpose, Usage
+from conflictscope.snapshot import Conversation, LaneLoad, Purpose, Usage
 from conflictscope.store.browsing import OUTCOME_COLUMNS, Browsing, group_of, messages_of, outcome_of
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 from conflictscope.store.tidy import stretches
@@ -348,6 +348,13 @@ class RunReader(Browsing):
         """How many calls wait in batches that are still to be collected."""
         [(calls,)] = await self._rows("SELECT count(*) FROM calls WHERE state = 'sent' AND batch IS NOT NULL")
         return int(calls)
+
+    async def lanes(self) -> list[LaneLoad]:
+        """How each lane stands, or stood when the last process that worked on the run wrote it down."""
+        query = (
+            "SELECT model, in_flight, limit_now, most, waiting, retries, errors, closed FROM lane_loads ORDER BY model"
+        )
+        return [LaneLoad(*row) for row in await self._rows(query)]
 
     async def draft_counts(self) -> DraftCounts:
         """What a library in the making is made of so far."""

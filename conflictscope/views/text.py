@@ -10,6 +10,11 @@ def plain(text: str, style: str = "") -> Text:
     return Text("".join(ch if ch.isprintable() else _visible(ch) for ch in text), style=style)
 
 
+def brief(text: str, width: int, style: str = "") -> Text:
+    """Text from anywhere as one safe line; of a long one no more is looked at than could be shown in so many columns."""
+    return plain(" ".join(text[: 4 * max(8, width)].split()), style)
+
+
 def _visible(ch: str) -> str:
     return " " if ch in "\n\t" else f"\\x{ord(ch):02x}" if ord(ch) < 256 else f"\\u{ord(ch):04x}"
 
