@@ -1,4 +1,4 @@
-"""Hostile text made safe for a terminal."""
+"""Hostile text made safe to be shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from rich.text import Text
 def plain(text: str, style: str = "") -> Text:
     """Text as text: no markup, no escape sequence, no control or direction-changing character reaches the terminal."""
     return Text("".join(ch if ch.isprintable() else _visible(ch) for ch in text), style=style)
+
+
+def visible(text: str) -> str:
+    """As `plain`, but with its lines and tabs: for pages, which escape it themselves."""
+    return "".join(ch if ch.isprintable() or ch in "\n\t" else _visible(ch) for ch in text.replace("\r\n", "\n"))
 
 
 def _visible(ch: str) -> str:
