@@ -100,6 +100,19 @@ class EpisodeFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterChoices:
+    """What there is in a run to filter its episodes by, each in alphabetical order; verdicts in theirs. failures: kinds."""
+
+    targets: Sequence[str]
+    modes: Sequence[Mode]
+    steerings: Sequence[str]
+    behaviors: Sequence[str]
+    pairs: Sequence[Pair]
+    verdicts: Sequence[Verdict]
+    failures: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeRow:
     """One episode in a list. turns: replies of the target. created_at: ISO 8601, UTC."""
 

@@ -8,49 +8,58 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from conflictscope.board import Board, Flips, Pair
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
-from conflictscope.ranking import GroupFold
-from conflictscope.rating import DEFAULT_RULE, StopRule
+from conflictscope.ranking import GroupFold, GroupHistory, live_posterior
+from conflictscope.rating import DEFAULT_RULE, Ranking, StopRule
 from conflictscope.runfolder import RunFolder
 from conflictscope.snapshot import Progress, Purpose, Snapshot, Usage
 from conflictscope.store import RunReader, Session
+from conflictscope.timeline import Timeline, Work
 
 _RECENT = 8
 _RATE_WINDOW_S = 20.0
 
 
+class _Known:
+    """What a monitor has read so far."""
+
+    def __init__(self) -> None:
+        self.folds: dict[Group, GroupFold] = {}
+        self.histories: dict[Group, GroupHistory] = {}
+        self.rankings: dict[
+            Group, tuple[int, Ranking]
+        ] = {}  # of the joint posterior, and the number of episodes it is of
+        self.verdicts: Counter[Verdict] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.usage: dict[Purpose, Usage] = {}
+        self.flips: dict[Group, dict[Pair, Flips]] = {}
+        self.timeline = Timeline()
+        self.recent: deque[Outcome] = deque(maxlen=_RECENT)
+        self.last_seq = 0
+        self.last_looks = 0
+        self.last_end = 0
+        self.told_seq = 0
+
+
 class Monitor:
-    """Makes snapshots of a run, live or finished, in any process; each costs what is new since the one before."""
+    """Makes snapshots and boards of a run, live or finished, in any process; each costs what is new since the one before.
+
+    Nothing is kept of an episode but what it adds to the sums. Where a run is resumed, its failed episodes are played again: then
+    all is read anew.
+    """
 
     def __init__(self, reader: RunReader, folder: RunFolder) -> None:
         self._reader = reader
         self._folder = folder
-        self._folds: dict[Group, GroupFold] = {}
-        self._verdicts: Counter[Verdict] = Counter()
-        self._usage: dict[Purpose, Usage] = {}
-        self._last_end = 0
-        self._recent: deque[Outcome] = deque(maxlen=_RECENT)
-        self._last_seq = 0
-        self._told_seq = 0
+        self._known = _Known()
+        self._edition: object = None
         self._seen: deque[tuple[float, int]] = deque()
 
     async def snapshot(self, *, failures: bool = False) -> Snapshot:
-        """The run as of now. failures: also count the kinds of failure, which reads every failed episode."""
+        """The run as of now. failures: also count the lost looks, which reads every judgement."""
         meta = await self._reader.meta()
-        values, pairs = await self._reader.values(), await self._reader.pairs()
-        async for seq, outcome in self._reader.outcomes(self._last_seq):
-            self._last_seq = seq
-            self._verdicts[outcome.verdict] += 1
-            self._recent.appendleft(outcome)
-            if outcome.group.mode is Mode.OPEN_ENDED and outcome.verdict.rated and outcome.judge is not None:
-                self._told_seq = seq
-            fold = self._folds.get(outcome.group)
-            if fold is None:
-                fold = self._folds[outcome.group] = GroupFold(outcome.group, values, pairs, stop_rule(meta))
-            fold.add(outcome)
-        self._last_end, new = await self._reader.usage(self._last_end)
-        for purpose, usage in new.items():
-            self._usage[purpose] = self._usage.get(purpose, Usage()) + usage
+        known = await self._read(meta)
         in_flight, reserved_usd = await self._reader.in_flight()
         sessions = await self._reader.sessions()
         running = bool(sessions) and sessions[-1].state is None and self._folder.in_work
@@ -59,26 +68,98 @@ class Monitor:
             run=self._folder.name,
             state=run_state(meta.get("kind", "sweep"), sessions, running=running),
             planned=meta.get("planned"),
-            verdicts=dict(self._verdicts),
-            usage=dict(self._usage),
+            verdicts=dict(known.verdicts),
+            usage=dict(known.usage),
             in_flight=in_flight if running else 0,
             reserved_usd=reserved_usd if running else 0.0,
             limit_usd=meta.get("limits", {}).get("cost_usd"),
             elapsed_s=running_s,
             rate_per_s=self._rate_per_s(running_s),
-            failures=await self._reader.failures() if failures else {},
+            failures=dict(known.failures),
             lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
         )
-        rankings = [self._folds[group].ranking() for group in sorted(self._folds, key=str)]
-        conversation = await self._reader.conversation(self._told_seq) if self._told_seq else None
+        rankings = [known.folds[group].ranking() for group in sorted(known.folds, key=str)]
+        conversation = await self._reader.conversation(known.told_seq) if known.told_seq else None
         stopped = await self._reader.settled(stop_rule(meta)) if ends_early(meta) else {}
         judges = await self._reader.verdicts()
-        return Snapshot(progress, rankings, list(self._recent), conversation, stopped, judges)
+        return Snapshot(progress, rankings, list(known.recent), conversation, stopped, judges)
+
+    async def board(self) -> Board:
+        """The run as of now, as pages show it. Its snapshot counts no lost looks."""
+        snapshot = await self.snapshot()
+        known = self._known
+        return Board(
+            snapshot=snapshot,
+            rankings=[self._joint(ranking.group) for ranking in snapshot.rankings],
+            histories={ranking.group: known.histories[ranking.group].history() for ranking in snapshot.rankings},
+            flips={group: dict(pairs) for group, pairs in known.flips.items()},
+            timeline=known.timeline.stretches(),
+            failures=dict(known.failures),
+        )
+
+    def _joint(self, group: Group) -> Ranking:
+        """Made anew where the group has new episodes."""
+        fold, known = self._known.folds[group], self._known.rankings.get(group)
+        episodes = sum(pair.rated + pair.left_out for pair in fold.tally.pairs())
+        if known is None or known[0] != episodes:
+            known = self._known.rankings[group] = (episodes, live_posterior(fold))
+        return known[1]
+
+    async def _read(self, meta: Mapping[str, Any]) -> _Known:
+        """Take in what is new."""
+        edition = await self._reader.edition()
+        if edition != self._edition:
+            self._known, self._edition = _Known(), edition
+        known, timeline = self._known, self._known.timeline
+        sessions = await self._reader.sessions()
+        spans = [(_parse(one.started_at), _parse(one.ended_at or one.started_at)) for one in sessions]
+        timeline.fit(spans)
+        values, pairs = await self._reader.values(), await self._reader.pairs()
+        async for episodes in self._reader.ended(known.last_seq):
+            for seq, outcome, failure, at in episodes:
+                known.last_seq = seq
+                known.verdicts[outcome.verdict] += 1
+                known.recent.appendleft(outcome)
+                fold = known.folds.get(outcome.group)
+                if fold is None:
+                    fold = known.folds[outcome.group] = GroupFold(outcome.group, values, pairs, stop_rule(meta))
+                    known.histories[outcome.group] = GroupHistory(fold)
+                fold.add(outcome)
+                if outcome.verdict.rated:
+                    known.histories[outcome.group].note()
+                    if outcome.judge is not None and outcome.group.mode is Mode.OPEN_ENDED:
+                        known.told_seq = seq
+                if failure is not None:
+                    known.failures[failure] += 1
+                timeline.add(at // timeline.stretch_s, Work(episodes=1, failed=outcome.verdict.failed))
+            timeline.fit(spans)
+        known.last_end, calls = await self._reader.calls_ended(known.last_end, timeline.stretch_s)
+        for purpose, stretch, usage, answered, latency_s in calls:
+            known.usage[purpose] = known.usage.get(purpose, Usage()) + usage
+            timeline.add(
+                stretch,
+                Work(
+                    calls=usage.calls,
+                    failed_calls=usage.failed,
+                    input_tokens=usage.input_tokens,
+                    output_tokens=usage.output_tokens,
+                    spent_usd=usage.spent_usd,
+                    answered=answered,
+                    latency_s=latency_s,
+                ),
+            )
+        timeline.fit(spans)
+        known.last_looks, flips = await self._reader.flips(known.last_looks)
+        for (group, pair), new in flips.items():
+            of_group = known.flips.setdefault(group, {})
+            before = of_group.get(pair, Flips(0, 0))
+            of_group[pair] = Flips(before.flipped + new.flipped, before.looked + new.looked)
+        return known
 
     def _rate_per_s(self, elapsed_s: float) -> float:
         """Episodes per second over the last stretch that this monitor saw, else over all of the run."""
-        now, done = time.monotonic(), sum(self._verdicts.values())
+        now, done = time.monotonic(), sum(self._known.verdicts.values())
         self._seen.append((now, done))
         while now - self._seen[0][0] > _RATE_WINDOW_S:
             self._seen.popleft()

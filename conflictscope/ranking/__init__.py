@@ -4,6 +4,7 @@ from conflictscope.ranking.beliefs import GroupBeliefs
 from conflictscope.ranking.bradley_terry import fit_bradley_terry
 from conflictscope.ranking.comparing import GroupOutcomes, align, compare
 from conflictscope.ranking.fold import GroupFold
+from conflictscope.ranking.history import GroupHistory
 from conflictscope.ranking.judge_error import (
     JudgeError,
     Uncorrected,
@@ -12,7 +13,7 @@ from conflictscope.ranking.judge_error import (
     judge_error_from_gold,
 )
 from conflictscope.ranking.looks import judge_agreement, order_effects, retests, unrated
-from conflictscope.ranking.methods import rank_group, rank_log
+from conflictscope.ranking.methods import live_posterior, rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
 from conflictscope.ranking.reference import score_both
 from conflictscope.ranking.stability import stability
@@ -24,6 +25,7 @@ from conflictscope.ranking.variance import variance_components
 __all__ = [
     "GroupBeliefs",
     "GroupFold",
+    "GroupHistory",
     "GroupOutcomes",
     "JudgeError",
     "Posterior",
@@ -40,6 +42,7 @@ __all__ = [
     "fit_posterior",
     "judge_agreement",
     "judge_error_from_gold",
+    "live_posterior",
     "order_effects",
     "rank_group",
     "rank_log",

@@ -11,7 +11,7 @@ from conflictscope.outcome import Group, Outcome, Verdict
 from conflictscope.ports import Ranker
 from conflictscope.ranking.clustering import effective_cells
 from conflictscope.ranking.components import components
-from conflictscope.ranking.posterior import fit_cells
+from conflictscope.ranking.posterior import Posterior, fit_cells
 from conflictscope.ranking.stopping import convergence
 from conflictscope.ranking.tally import Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
@@ -22,6 +22,7 @@ from conflictscope.rating import (
     IntArray,
     Method,
     Ranking,
+    Rating,
     StopRule,
     resolved_share,
 )
@@ -45,16 +46,18 @@ class GroupFold:
         values = list(values)
         self.group = group
         self.tally = Tally(values, pairs)
-        self._rule = rule
+        self.rule = rule
+        self._posterior: Posterior | None = None
         self._convergence: Convergence | None = None
-        self._ranker: Ranker = TrueSkillRanker(draw_probability=draw_probability)
+        self._ranker: Ranker = (ranker := TrueSkillRanker(draw_probability=draw_probability))
         self._ranker.add(values)
+        self.prior = ranker.prior
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome, and rate it where it is evidence."""
         self.tally.add(outcome)
         if outcome.verdict.rated:
-            self._convergence = None
+            self._posterior = self._convergence = None
             # In alphabetical order, so that it makes no difference which side a scenario gave to which value.
             if outcome.value_a < outcome.value_b:
                 self._ranker.update(outcome.value_a, outcome.value_b, outcome.verdict)
@@ -62,9 +65,31 @@ class GroupFold:
                 verdict = {Verdict.A: Verdict.B, Verdict.B: Verdict.A}.get(outcome.verdict, outcome.verdict)
                 self._ranker.update(outcome.value_b, outcome.value_a, verdict)
 
+    @property
+    def posterior(self) -> Posterior:
+        """The joint posterior of three levels (win, tie, loss), fitted anew where something was learned."""
+        if self._posterior is None:
+            self._posterior = fit_cells(effective_cells(self.tally), len(self.tally.values))
+        return self._posterior
+
+    @property
+    def convergence(self) -> Convergence:
+        """How far the ranking is from being settled, by the joint posterior."""
+        if self._convergence is None:
+            posterior = self.posterior
+            self._convergence = convergence(
+                posterior.mu, posterior.cov, self.tally.pairs(), self.rule, posterior.component
+            )
+        return self._convergence
+
+    def ratings(self) -> tuple[Rating, ...]:
+        """The live ratings, in the order of `tally.values`."""
+        ratings = self._ranker.ratings()
+        return tuple(ratings.get(value, self.prior) for value in self.tally.values)
+
     def ranking(self) -> Ranking:
-        """The ranking as of now."""
-        values, ratings = self.tally.values, self._ranker.ratings()
+        """The live ranking as of now."""
+        values, ratings = self.tally.values, dict(zip(self.tally.values, self.ratings(), strict=True))
         component = components(self.tally.met())
         order = in_order(values, np.array([ratings[value].mu for value in values]), component)
         mu = np.array([ratings[values[k]].mu for k in order])
@@ -79,19 +104,10 @@ class GroupFold:
             component={values[k]: int(component[k]) for k in order},
             p_above=above,
             pairs=self.tally.pairs(),
-            convergence=self._converging(),
+            convergence=self.convergence,
             resolved_share=resolved_share(above, label),
             model="TrueSkill, one outcome at a time",
         )
-
-    def _converging(self) -> Convergence:
-        """By the joint posterior, fitted anew where something was learned."""
-        if self._convergence is None:
-            posterior = fit_cells(effective_cells(self.tally), len(self.tally.values))
-            self._convergence = convergence(
-                posterior.mu, posterior.cov, self.tally.pairs(), self._rule, posterior.component
-            )
-        return self._convergence
 
 
 def in_order(values: Sequence[str], mu: FloatArray, component: IntArray) -> list[int]:

@@ -94,6 +94,18 @@ def rank_group(
             return replace(bradley_terry_ranking(group, tally, posterior, rule), checks=checks)
 
 
+def live_posterior(fold: GroupFold) -> Ranking:
+    """The joint posterior of a group as it is while its run goes on: of wins, ties and losses.
+
+    What takes a second is left to `rank`: whether strengths are worth listening to, the fit checks, the judge's error. Where no
+    strengths count, the two agree in all else.
+    """
+    return replace(
+        posterior_ranking(fold.group, fold.tally, fold.posterior, fold.rule),
+        model="probit, three levels (win, tie, loss), as the outcomes come in",
+    )
+
+
 def best_posterior(tally: Tally, error: JudgeError | Uncorrected | None = None) -> Posterior:
     """The joint posterior of a group that `rank` shows, corrected for the judge's error where that is known."""
     intraclass = intraclass_of(tally)

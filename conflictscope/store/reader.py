@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -22,7 +22,6 @@ from conflictscope.outcome import (
     JudgedEpisode,
     Look,
     Message,
-    Mode,
     Outcome,
     PairedLooks,
     Role,
@@ -33,11 +32,9 @@ from conflictscope.ports import StoredConversation
 from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
+from conflictscope.store.browsing import OUTCOME_COLUMNS, Browsing, group_of, messages_of, outcome_of
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 from conflictscope.store.verdicts import JUDGEABLE, see_as
-
-_OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
-    e.strength, e.shown_first, e.judge"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +72,8 @@ class DraftCounts:
     rejected: Mapping[str, int]
 
 
-class RunReader:
+class RunReader(Browsing):
     """Reads a run file. An OutcomeLog."""
-
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
 
     @classmethod
     @asynccontextmanager
@@ -100,7 +94,7 @@ class RunReader:
                 if judge is not None:
                     await see_as(connection, judge)
                 await connection.execute("PRAGMA query_only = ON")
-                yield cls(connection)
+                yield cls(connection, judge)
         except StoreError as error:
             raise StoreError(f"{path}: {error}") from None
         except sqlite3.Error as error:
@@ -177,32 +171,32 @@ class RunReader:
 
     async def outcomes(self, after: int = 0) -> AsyncIterator[tuple[int, Outcome]]:
         """Outcomes with their sequence numbers, in the order in which they were committed."""
-        query = f"SELECT {_OUTCOME_COLUMNS} FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq > ? ORDER BY e.seq"
+        query = f"SELECT {OUTCOME_COLUMNS} FROM episodes e JOIN groups g ON g.id = e.group_id WHERE e.seq > ? ORDER BY e.seq"
         async with self._connection.execute(query, (after,)) as cursor:
             async for row in cursor:
-                yield row[0], _outcome(row)
+                yield row[0], outcome_of(row)
 
     async def canonical_outcomes(self) -> AsyncIterator[Outcome]:
         """All outcomes, group by group, in the order of a hash of their keys: the same in every run that has them."""
-        query = f"""SELECT {_OUTCOME_COLUMNS} FROM groups g JOIN episodes e ON e.group_id = g.id
+        query = f"""SELECT {OUTCOME_COLUMNS} FROM groups g JOIN episodes e ON e.group_id = g.id
                     ORDER BY g.target, g.mode, g.steering, g.behavior, e.fold_position, e.key"""
         async with self._connection.execute(query) as cursor:
             async for row in cursor:
-                yield _outcome(row)
+                yield outcome_of(row)
 
     async def judged_episodes(self) -> AsyncIterator[JudgedEpisode]:
         """All episodes, each with every look of every judge at it, in the order of `canonical_outcomes`."""
-        query = f"""SELECT {_OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved
+        query = f"""SELECT {OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved
                     FROM groups g JOIN episodes e ON e.group_id = g.id LEFT JOIN judgements j ON j.episode_seq = e.seq
-                    ORDER BY g.target, g.mode, g.steering, e.fold_position, e.key, j.number"""
+                    ORDER BY g.target, g.mode, g.steering, g.behavior, e.fold_position, e.key, j.number"""
         outcome, looks = None, list[Look]()
-        width, seq = _OUTCOME_COLUMNS.count(",") + 1, None
+        width, seq = OUTCOME_COLUMNS.count(",") + 1, None
         async with self._connection.execute(query) as cursor:
             async for row in cursor:
                 if row[0] != seq:
                     if outcome is not None:
                         yield JudgedEpisode(outcome, tuple(looks))
-                    seq, outcome, looks = row[0], _outcome(row[:width]), []
+                    seq, outcome, looks = row[0], outcome_of(row[:width]), []
                 judge, shown_first, choice, resolved = row[width:]
                 if judge is not None:
                     looks.append(_look(judge, shown_first, choice, resolved))
@@ -213,7 +207,7 @@ class RunReader:
         """The share of ties among the rated outcomes of each group, below 1 also where all are ties."""
         query = """SELECT g.target, g.mode, g.steering, g.behavior, sum(e.verdict = 'tie') / (count(*) + 1.0) FROM episodes e
                    JOIN groups g ON g.id = e.group_id WHERE e.verdict IN ('a', 'b', 'tie') GROUP BY g.id"""
-        return {_group(names): share for *names, share in await self._rows(query)}
+        return {group_of(names): share for *names, share in await self._rows(query)}
 
     async def judged_groups(self) -> list[JudgedGroup]:
         """One for each group and judge, from the first look at each episode that named an action in both orders.
@@ -242,7 +236,7 @@ class RunReader:
                    ORDER BY g.target, g.mode, g.steering, g.behavior, e.judge, looked"""
         judged: dict[tuple[Group, str | None], JudgedGroup] = {}
         for row in await self._rows(query):
-            group, (judge, voted, looked, *counts) = _group(row[:4]), row[4:]
+            group, (judge, voted, looked, *counts) = group_of(row[:4]), row[4:]
             before = judged.get((group, judge), JudgedGroup(group, judge, False, {}))
             looks = {} if looked is None else {looked: PairedLooks(*map(int, counts))}
             judged[group, judge] = replace(before, voted=before.voted or bool(voted), looks={**before.looks, **looks})
@@ -256,7 +250,7 @@ class RunReader:
             held = json.loads(told)
             rated = held.pop("outcomes")
             if held == asdict(rule):
-                stopped[_group(names)] = rated
+                stopped[group_of(names)] = rated
         return stopped
 
     async def conversation(self, seq: int) -> Conversation:
@@ -269,9 +263,9 @@ class RunReader:
         *names, scenario_id, transcript, verdict, value_a, value_b, failure, reasoning = (
             await self._rows(query, (seq,))
         )[0]
-        messages = _messages(transcript)
+        messages = messages_of(transcript)
         found = {"a": f"{value_a} over {value_b}", "b": f"{value_b} over {value_a}"}.get(verdict, verdict)
-        title = f"{_group(names)}, scenario {scenario_id}"
+        title = f"{group_of(names)}, scenario {scenario_id}"
         return Conversation(title, messages, f"{found}. {reasoning or failure or ''}".strip())
 
     async def conversations(self) -> AsyncIterator[tuple[Outcome, tuple[Message, ...]]]:
@@ -279,14 +273,14 @@ class RunReader:
 
         Only those whose scenario is stored, and in which the target said something.
         """
-        query = f"""SELECT {_OUTCOME_COLUMNS}, e.transcript FROM episodes e JOIN groups g ON g.id = e.group_id
+        query = f"""SELECT {OUTCOME_COLUMNS}, e.transcript FROM episodes e JOIN groups g ON g.id = e.group_id
                     JOIN scenarios s ON s.id = e.scenario_id
                     WHERE g.mode = 'open_ended' AND e.failure IS NULL ORDER BY e.seq"""
         async with self._connection.execute(query) as cursor:
             async for *row, transcript in cursor:
-                messages = _messages(transcript)
+                messages = messages_of(transcript)
                 if any(message.role is Role.TARGET for message in messages):
-                    yield _outcome(row), messages
+                    yield outcome_of(row), messages
 
     async def scenarios(self) -> Mapping[str, Scenario]:
         """The run's scenarios, by id."""
@@ -295,10 +289,10 @@ class RunReader:
 
     async def labels(self) -> list[tuple[Outcome, Mapping[str, Verdict]]]:
         """The episodes that people labelled, as they were committed, with what they said, by person."""
-        query = f"""SELECT {_OUTCOME_COLUMNS}, json_group_object(l.annotator, l.verdict) FROM labels l
+        query = f"""SELECT {OUTCOME_COLUMNS}, json_group_object(l.annotator, l.verdict) FROM labels l
                     JOIN episodes e ON e.key = l.episode JOIN groups g ON g.id = e.group_id GROUP BY e.seq ORDER BY e.seq"""
         return [
-            (_outcome(row), {name: Verdict(verdict) for name, verdict in json.loads(said).items()})
+            (outcome_of(row), {name: Verdict(verdict) for name, verdict in json.loads(said).items()})
             for *row, said in await self._rows(query)
         ]
 
@@ -366,24 +360,7 @@ class RunReader:
                    WHERE j.failure IS NOT NULL AND e.failure IS NULL"""
         return Counter((judge, failure.partition(":")[0]) for judge, failure in await self._rows(query))
 
-    async def _rows(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
-        return list(await self._connection.execute_fetchall(query, parameters))
-
-
-def _group(names: Sequence[Any]) -> Group:
-    target, mode, steering, behavior = names
-    return Group(target, Mode(mode), steering, behavior)
-
-
-def _messages(transcript: str) -> tuple[Message, ...]:
-    return tuple(Message.from_json(item) for item in json.loads(transcript))
-
 
 @cache  # there are few that differ, and a run has several for each episode
 def _look(judge: str, shown_first: Side, choice: str, resolved: int) -> Look:
     return Look(judge, shown_first, Verdict(choice), bool(resolved))
-
-
-def _outcome(row: Any) -> Outcome:
-    _, *names, scenario_id, repeat, value_a, value_b, verdict, strength, shown_first, judge = row
-    return Outcome(_group(names), scenario_id, repeat, value_a, value_b, Verdict(verdict), strength, shown_first, judge)
