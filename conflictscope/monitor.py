@@ -62,7 +62,7 @@ class Monitor:
         known = await self._read(meta)
         in_flight, reserved_usd = await self._reader.in_flight()
         sessions = await self._reader.sessions()
-        running = bool(sessions) and sessions[-1].state is None and self._folder.in_work
+        running = is_running(sessions, self._folder)
         running_s = await elapsed_s(self._reader, running=running)
         progress = Progress(
             run=self._folder.name,
@@ -74,7 +74,7 @@ class Monitor:
             reserved_usd=reserved_usd if running else 0.0,
             limit_usd=meta.get("limits", {}).get("cost_usd"),
             elapsed_s=running_s,
-            rate_per_s=self._rate_per_s(running_s),
+            rate_per_s=self._rate_per_s(running_s, running=running),
             failures=dict(known.failures),
             lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
@@ -157,14 +157,14 @@ class Monitor:
             of_group[pair] = Flips(before.flipped + new.flipped, before.looked + new.looked)
         return known
 
-    def _rate_per_s(self, elapsed_s: float) -> float:
-        """Episodes per second over the last stretch that this monitor saw, else over all of the run."""
+    def _rate_per_s(self, elapsed_s: float, *, running: bool) -> float:
+        """Episodes per second over the last stretch that this monitor saw of a run that goes on, else over all of the run."""
         now, done = time.monotonic(), sum(self._known.verdicts.values())
         self._seen.append((now, done))
         while now - self._seen[0][0] > _RATE_WINDOW_S:
             self._seen.popleft()
         then, done_then = self._seen[0]
-        if now - then > 1:
+        if running and now - then > 1:
             return (done - done_then) / (now - then)
         return done / elapsed_s if elapsed_s > 0 else 0.0
 
@@ -190,6 +190,11 @@ def stop_rule(meta: Mapping[str, Any]) -> StopRule:
 def ends_early(meta: Mapping[str, Any]) -> bool:
     """Whether a run ends before its plan where its rankings are settled, by what its sweep file said last."""
     return "stop" in meta and meta["stop"]["when"] == "converged"
+
+
+def is_running(sessions: list[Session], folder: RunFolder) -> bool:
+    """Whether some process works on a run."""
+    return bool(sessions) and sessions[-1].state is None and folder.in_work
 
 
 def run_state(kind: str, sessions: list[Session], *, running: bool) -> str:

@@ -28,6 +28,7 @@ from conflictscope.pipeline.runs import (
 )
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
+from conflictscope.pipeline.viewing import view_runs
 
 __all__ = [
     "GenerationResult",
@@ -63,4 +64,5 @@ __all__ = [
     "stage_folder",
     "stage_of",
     "status",
+    "view_runs",
 ]

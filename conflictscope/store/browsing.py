@@ -169,13 +169,13 @@ class Browsing:
 
     async def episode(self, seq: int) -> Episode | None:
         """The episode of this sequence number in full; None where there is none."""
-        query = f"""SELECT {OUTCOME_COLUMNS}, e.key, e.failure, e.duration_s, e.created_at, e.transcript, s.body, o.text
+        query = f"""SELECT {OUTCOME_COLUMNS}, e.key, e.failure, e.duration_s, e.created_at, e.transcript, s.body, o.text, e.seed
                     FROM episodes e CROSS JOIN groups g ON g.id = e.group_id LEFT JOIN scenarios s ON s.id = e.scenario_id
                     LEFT JOIN openings o ON o.scenario_id = e.scenario_id WHERE e.seq = ?"""
         found = await self._rows(query, (seq,))
         if not found:
             return None
-        [(*columns, stored, body, opening)] = found
+        [(*columns, stored, body, opening, seed)] = found
         transcript = messages_of(stored)
         row = _episode_row((*columns, sum(message.role is Role.TARGET for message in transcript)))
         # Names of judges one by one, for there are few of them and many verdicts.
@@ -211,6 +211,7 @@ class Browsing:
             transcript=transcript,
             judgements=[_judgement_row(look) for look in own],
             calls=[CallRow(*call) for call in calls],
+            seed=seed,
             verdicts={judge: Verdict(verdict) for judge, verdict in judges if verdict is not None},
             labels={annotator: Verdict(verdict) for annotator, verdict in labels},
         )

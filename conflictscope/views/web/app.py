@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from conflictscope.board import Board, EpisodeFilter
+from conflictscope.board import Board, EpisodeFilter, FilterChoices
 from conflictscope.comparison import Comparison
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.outcome import Mode, Verdict
@@ -47,9 +47,7 @@ _SLOW_S = 60
 def web_app(runs: RunSource, *, token: str, cookie: str, host: str) -> Starlette:
     """The pages of these runs. token, cookie, host: as in Gate."""
     pages = _Pages(runs)
-    gate = Middleware(
-        Gate, token=token, cookie=cookie, host=host, static=_STATIC, refusal=_refusal
-    )
+    gate = Middleware(Gate, token=token, cookie=cookie, host=host, static=_STATIC, refusal=_refusal)
     return Starlette(
         routes=[
             Route("/", pages.runs),
@@ -92,8 +90,9 @@ class _Pages:
         return _charts((await self._now(request.path_params["run"])).charts)
 
     async def events(self, request: Request) -> Response:
-        states = self._live(request.path_params["run"])
-        first = await anext(states)  # what is wrong with the run is told by the status of the answer
+        run = request.path_params["run"]
+        states = self._live(run)
+        first = await _newest(states, run)  # what is wrong with the run is told by the status of the answer
 
         async def told() -> AsyncIterator[ServerSentEvent]:
             yield ServerSentEvent(_json(first.news(None)), event="state")
@@ -113,7 +112,7 @@ class _Pages:
     async def _now(self, run: str) -> RunState:
         states = self._live(run)
         try:
-            return await anext(states)
+            return await _newest(states, run)
         finally:
             await states.aclose()
 
@@ -134,7 +133,6 @@ class _Pages:
     async def episodes(self, request: Request) -> Response:
         name, asked = request.path_params["run"], request.query_params
         wanted, before = _wanted(asked), _number(asked, "before")
-        choices = await self._runs.choices(name)
         page = await self._runs.episode_page(name, wanted, before, _PER_PAGE)
         kept = [(key, value) for key, value in asked.items() if key != "before" and value]
         onward = None if page.before is None else "?" + urlencode([*kept, ("before", str(page.before))])
@@ -146,7 +144,7 @@ class _Pages:
             rows=page.rows,
             onward=onward,
             newest="?" + urlencode(kept) if before is not None else None,
-            choices=choices,
+            choices=_options(await self._runs.choices(name)),
             asked=asked,
             filtered=bool(kept),
         )
@@ -165,7 +163,9 @@ class _Pages:
         """The groups of one run, or with `other` those of two, of which a pair can be looked at closely."""
         name, asked = request.path_params["run"], request.query_params
         other = asked.get("other") or None
-        others = [card.name for card in await self._runs.runs() if card.kind in ("sweep", "import") and card.name != name]
+        others = [
+            card.name for card in await self._runs.runs() if card.kind in ("sweep", "import") and card.name != name
+        ]
         found, problem = None, None
         try:
             found = await self._runs.comparisons(name, other)
@@ -194,6 +194,13 @@ class _Pages:
         )
 
 
+async def _newest(states: AsyncGenerator[RunState], run: str) -> RunState:
+    try:
+        return await anext(states)
+    except StopAsyncIteration:  # it was deleted while it was looked for
+        raise NoSuchRun(run) from None
+
+
 # -- what is asked -----------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +225,20 @@ def _wanted(asked: Mapping[str, str]) -> EpisodeFilter:
         )
     except ValueError as error:  # of an address that somebody changed: the form offers only what there is
         raise InputError(f"cannot filter by that: {error}") from None
+
+
+def _options(choices: FilterChoices) -> Mapping[str, Sequence[tuple[str, str]]]:
+    """What can be chosen, by key of the query: what it is in an address, and in words."""
+    words: dict[str, Sequence[str]] = {
+        "target": choices.targets,
+        "mode": choices.modes,
+        "steering": choices.steerings,
+        "behavior": choices.behaviors,
+        "verdict": choices.verdicts,
+        "failure": choices.failures,
+    }
+    options = {key: [(str(word), str(word)) for word in found] for key, found in words.items()}
+    return {**options, "pair": [(json.dumps(pair), " / ".join(pair)) for pair in choices.pairs]}
 
 
 def _two(pair: Any) -> tuple[str, str]:
@@ -312,7 +333,11 @@ def _files() -> Mapping[str, tuple[bytes, str]]:
     """What pages load, by name, with its media type. Vega's scripts come out of vl-convert: nothing is fetched from elsewhere."""
     import vl_convert
 
-    own = {path.name: (path.read_bytes(), _KINDS[path.suffix]) for path in (_FOLDER / "static").iterdir() if path.suffix in _KINDS}
+    own = {
+        path.name: (path.read_bytes(), _KINDS[path.suffix])
+        for path in (_FOLDER / "static").iterdir()
+        if path.suffix in _KINDS
+    }
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub asks for a default
     return {**own, "vega.js": (bundle.encode(), _KINDS[".js"])}
 

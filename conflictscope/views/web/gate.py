@@ -96,7 +96,7 @@ class Gate:
         return secrets.compare_digest(given.encode(), self._token.encode())
 
     def _named_so(self, headers: Headers) -> bool:
-        """Whether the Host header names this server: a page of another name that resolves to it (DNS rebinding) must read nothing."""
+        """Whether the Host header names this server: a page of a name that is made to resolve to it must read nothing."""
         try:
             name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         except ValueError:

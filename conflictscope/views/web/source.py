@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from conflictscope.board import Board, Episode, EpisodeFilter, EpisodePage
+from conflictscope.board import Board, Episode, EpisodeFilter, EpisodePage, FilterChoices
 from conflictscope.comparison import Comparisons
 
 
@@ -26,19 +26,6 @@ class RunCard:
     spent_usd: float
     limit_usd: float | None
     problem: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FilterChoices:
-    """TODO"""
-
-    targets: Sequence[str] = ()
-    modes: Sequence[str] = ()
-    steerings: Sequence[str] = ()
-    behaviors: Sequence[str] = ()
-    verdicts: Sequence[str] = ()
-    pairs: Sequence[tuple[str, str]] = ()
-    failures: Sequence[str] = ()
 
 
 class RunSource(Protocol):

@@ -20,7 +20,7 @@ from conflictscope.views import charts
 from conflictscope.views.text import duration, visible
 
 if TYPE_CHECKING:
-    from conflictscope.views.charts import AnyChart
+    from conflictscope.views.charts.base import AnyChart
 
 _MOST_POINTS = 12_000
 """Points in all charts of ratings together: a page draws them every second."""
