@@ -70,9 +70,10 @@ class GroupFold:
         return self._rate(self.tally.count(scenario_id, value_a, value_b, verdict, strength, shown_first))
 
     def _rate(self, kind: Kind) -> bool:
+        self._convergence = None  # an outcome that is no evidence may be the first of its pair, which then has none
         if kind.code is None:
             return False
-        self._posterior = self._convergence = None
+        self._posterior = None
         # In alphabetical order, so that it makes no difference which side a scenario gave to which value.
         value_a, value_b = kind.pair
         self._ranker.update(value_a, value_b, kind.verdict)
@@ -81,7 +82,7 @@ class GroupFold:
     @property
     def posterior(self) -> Posterior:
         """The joint posterior of three levels (win, tie, loss), fitted anew where something was learned."""
-        if self._posterior is None:
+        if self._posterior is None or len(self._posterior.mu) < len(self.tally.values):
             self._posterior = fit_cells(effective_cells(self.tally), len(self.tally.values))
         return self._posterior
 

@@ -65,7 +65,7 @@ class GroupHistory:
         """What is kept, and the present state as the last point.
 
         The doubt at the present point is that of the fold. At former points it comes from the most probable utilities and the
-        curvature there (all points in one go), which is within 0.05 of it.
+        curvature there (all points in one go), which after some fifty outcomes is within 0.05 of it.
         """
         points = list(self._points)
         rated = self._fold.tally.rated
