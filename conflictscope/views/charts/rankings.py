@@ -126,8 +126,9 @@ def doubt_chart(histories: Sequence[History], alpha: float) -> AnyChart:
             ends.append(len(rows) - 1)
     top = max((row["drawn"] for row in rows), default=1.0)
     gap = (math.log10(max(top, 1.0)) - math.log10(_LEAST_DOUBT)) * _LABEL_PX / height
+    last = max((rows[end]["outcomes"] for end in ends), default=0)  # where no line crosses a label
     for end, at in zip(ends, apart([math.log10(rows[end]["drawn"]) for end in ends], gap), strict=True):
-        rows[end] |= {"label": rows[end]["group"], "label_at": 10**at}
+        rows[end] |= {"label": rows[end]["group"], "label_at": 10**at, "label_x": last}
     scale = alt.Scale(type="log", domainMin=_LEAST_DOUBT, nice=False)
     x = alt.X("outcomes:Q", title="rated outcomes", axis=alt.Axis(grid=False))
     y = alt.Y("drawn:Q", title="doubt", scale=scale, axis=alt.Axis(tickCount=4, format="~g"))
@@ -142,7 +143,7 @@ def doubt_chart(histories: Sequence[History], alpha: float) -> AnyChart:
     return alt.layer(
         settled,
         base.mark_line(strokeWidth=2).encode(tooltip=["group:N", "outcomes:Q", _number("doubt")]),
-        labels.encode(y="label_at:Q", text="label:N"),
+        labels.encode(x="label_x:Q", y="label_at:Q", text="label:N"),
         data=data(rows),
     ).properties(title=f"settled below {alpha:g}", width=WIDTH, height=height)
 
