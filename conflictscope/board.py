@@ -178,8 +178,9 @@ class JudgementRow:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode in full. scenario: None where it was imported without one. verdicts: of judges of `rejudge`, by name.
-    labels: of people, by name.
+    """One episode in full. scenario: None where it was imported without one. seed: what its random draws are derived from.
+
+    verdicts: of judges of `rejudge`, by name. labels: of people, by name.
     """
 
     row: EpisodeRow
@@ -188,6 +189,7 @@ class Episode:
     transcript: Sequence[Message]
     judgements: Sequence[JudgementRow]
     calls: Sequence[CallRow]
+    seed: int
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     labels: Mapping[str, Verdict] = field(default_factory=dict)
 

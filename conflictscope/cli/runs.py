@@ -34,6 +34,7 @@ from conflictscope.cli.app import (
     split_pairs,
     tell,
     tell_left_out,
+    warn,
 )
 from conflictscope.cli.libraries import kept
 from conflictscope.comparison import By
@@ -160,6 +161,34 @@ def compare(
     else:
         views.print_comparisons(out, found)
         tell_left_out(folder, judge)
+
+
+@app.command()
+def view(
+    runs_dir: Annotated[
+        Path, typer.Argument(help="Folder that holds the runs, or that of one run.", metavar="[RUNS_DIR]")
+    ] = RUNS,
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 picks a free one.", min=0, max=65535)] = 8765,
+    host: Annotated[str, typer.Option(help="The address to listen on; anything but loopback is open to others.")] = (
+        "127.0.0.1"
+    ),
+) -> None:
+    """The runs of a folder in a browser, live: rankings as they converge, episodes, comparisons. Ctrl-C ends it.
+
+    Open the address that it prints: its token lets you in, and nobody else.
+
+    Example: [bold]conflictscope view runs[/bold]
+    """
+
+    def announce(url: str) -> None:
+        if host not in ("localhost", "127.0.0.1", "::1"):
+            warn(
+                f"{host} can be reached from other machines, and what goes over the network can be read: --host 127.0.0.1"
+            )
+        out.print(plain(url), soft_wrap=True)
+        tell("Open this address in a browser. Ctrl-C ends it.")
+
+    asyncio.run(pipeline.view_runs(runs_dir, host, port, announce))
 
 
 @app.command()

@@ -30,6 +30,7 @@ from conflictscope.pipeline.runs import (
 )
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
+from conflictscope.pipeline.viewing import view_runs
 
 __all__ = [
     "GenerationResult",
@@ -66,6 +67,7 @@ __all__ = [
     "stage_folder",
     "stage_of",
     "status",
+    "view_runs",
     "watch",
     "write_report",
 ]

@@ -16,6 +16,7 @@ from conflictscope.pipeline.runs import check_played
 from conflictscope.ranking import GroupOutcomes, Tally, align
 from conflictscope.ranking import compare as compare_groups
 from conflictscope.runfolder import RunFolder
+from conflictscope.store import RunReader
 
 _TELL_EVERY_S = 5.0
 
@@ -34,13 +35,7 @@ async def compare(
     async with seen_by(folder, judge) as reader:
         meta = await reader.meta()
         check_played(meta, folder)
-        values, pairs = await reader.values(), await reader.pairs()
-        tallies: dict[Group, Tally] = {}
-        async for outcome in reader.canonical_outcomes():
-            if outcome.group not in tallies:
-                tallies[outcome.group] = Tally(values, pairs)
-            tallies[outcome.group].add(outcome)
-    outcomes = {group: GroupOutcomes.of(group, tally) for group, tally in tallies.items()}
+        outcomes = await _outcomes(reader)
     wanted = [(first, second) for first, second in combinations(outcomes, 2) if _differ_in_one_of(by, first, second)]
     if not wanted:
         asked = " or ".join(By) if set(by) == set(By) else " or ".join(by)
@@ -61,6 +56,44 @@ async def compare(
     if not comparisons and not alignments:
         raise InputError("nothing can be compared:\n" + "\n".join(refused), path=folder.database)
     return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused))
+
+
+async def compare_runs(first: RunFolder, second: RunFolder) -> Comparisons:
+    """Of each group that two runs share: what it did in the one and in the other, on the scenarios that are in both.
+
+    A target is named with its run. Raises InputError where nothing can be compared.
+    """
+    both = []
+    for folder in (first, second):
+        async with RunReader.open(folder.database) as reader:
+            check_played(await reader.meta(), folder)
+            both.append(await _outcomes(reader))
+    comparisons: list[Comparison] = []
+    refused: list[str] = []
+    for group in both[0].keys() & both[1].keys():
+        named = [
+            replace(outcomes[group], group=replace(group, target=f"{group.target} in {folder.name}"))
+            for outcomes, folder in zip(both, (first, second), strict=True)
+        ]
+        try:
+            comparisons.append(compare_groups(*named))
+        except InputError as error:
+            refused.append(str(error))
+    if not comparisons:
+        why = "\n".join(refused) or "no group of outcomes is in both"
+        raise InputError(f"{first.name} and {second.name} cannot be compared: {why}")
+    return Comparisons(tuple(sorted(comparisons, key=lambda each: str(each.first))), (), tuple(sorted(refused)))
+
+
+async def _outcomes(reader: RunReader) -> dict[Group, GroupOutcomes]:
+    """The rated outcomes of each group of a run."""
+    values, pairs = await reader.values(), await reader.pairs()
+    tallies: dict[Group, Tally] = {}
+    async for outcome in reader.canonical_outcomes():
+        if outcome.group not in tallies:
+            tallies[outcome.group] = Tally(values, pairs)
+        tallies[outcome.group].add(outcome)
+    return {group: GroupOutcomes.of(group, tally) for group, tally in tallies.items()}
 
 
 def _differ_in_one_of(by: Collection[By], first: Group, second: Group) -> bool:

@@ -1,4 +1,4 @@
-"""Hostile text made safe for a terminal."""
+"""Hostile text made safe to be shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ def plain(text: str, style: str = "") -> Text:
 def brief(text: str, width: int, style: str = "") -> Text:
     """Text from anywhere as one safe line; of a long one no more is looked at than could be shown in so many columns."""
     return plain(" ".join(text[: 4 * max(8, width)].split()), style)
+
+
+def visible(text: str) -> str:
+    """As `plain`, but with its lines and tabs: for pages, which escape it themselves."""
+    return "".join(ch if ch.isprintable() or ch in "\n\t" else _visible(ch) for ch in text.replace("\r\n", "\n"))
 
 
 def _visible(ch: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -14,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from conflictscope.errors import InputError
+from conflictscope.listening import listen, url_of
 from conflictscope.planted.language import Lexicon
 from conflictscope.planted.models import planted_model
 from conflictscope.planted.server.app import create_app
@@ -31,8 +30,7 @@ class PlantedServer(uvicorn.Server):
 
     def __init__(self, app: Starlette, listening: socket.socket) -> None:
         self._socket = listening
-        host, port = listening.getsockname()[:2]
-        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self.url = url_of(listening)
         self.metrics: Metrics = app.state.plant.metrics
         self.models = list(app.state.plant.models)
         super().__init__(
@@ -100,7 +98,7 @@ def planted_server(
     """
     _allow_many_sockets()
     models = {name: planted_model(world, name, lexicon) for name in world.models}
-    return PlantedServer(create_app(world, models, window_s=window_s), _listen(host, port))
+    return PlantedServer(create_app(world, models, window_s=window_s), listen(host, port, _BACKLOG))
 
 
 @contextlib.asynccontextmanager
@@ -115,24 +113,6 @@ async def serving(
     finally:
         server.stop()
         await task
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listening = None
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        # The protocol is named because asyncio sends small packets at once on sockets that say that they are TCP only.
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        if listening is not None:
-            listening.close()
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise InputError(f"--port {port}: the port is in use on {host}; another one, or 0 for a free one") from None
-        raise InputError(f"cannot listen at {host}, port {port}: {error}") from None
-    return listening
 
 
 def _allow_many_sockets() -> None:

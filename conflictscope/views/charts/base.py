@@ -94,7 +94,9 @@ def chart_spec(chart: AnyChart) -> dict[str, Any]:
     # Altair would check every row against the schema, which takes seconds where there are many.
     rows, bare = chart_rows(chart), chart.copy(deep=False)
     bare.data = data([])
-    spec = {key: part for key, part in bare.to_dict().items() if key != "config"}  # Altair's own; ours is `theme`
+    spec = {
+        key: part for key, part in bare.to_dict(validate=False).items() if key != "config"
+    }  # Altair's own; ours is `theme`
     return spec | {"data": data(rows)}
 
 

@@ -54,19 +54,20 @@ def convergence_chart(history: History) -> AnyChart:
     """The live ratings of one group over its rated outcomes: a line and a 95 % band a value, its name at the end of the line."""
     import altair as alt
 
+    # Channels are given as such, not as strings, which Altair takes 25 ms each to make sense of: a live page makes many.
     x = alt.X("outcomes:Q", title="rated outcomes", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     y = alt.Y("mu:Q", title="rating", scale=alt.Scale(zero=False))
-    base = alt.Chart().encode(x=x, y=y, detail="value:N", color=alt.Color("colour:N", scale=None))
-    tooltip = ["value:N", "outcomes:Q", _number("mu"), _number("low"), _number("high")]
+    base = alt.Chart().encode(x=x, y=y, detail=alt.Detail("value:N"), color=alt.Color("colour:N", scale=None))
+    tooltip = [alt.Tooltip("value:N"), alt.Tooltip("outcomes:Q"), _number("mu"), _number("low"), _number("high")]
     layers = [
         base.mark_line(strokeWidth=2),
         base.transform_filter("datum.label != ''").mark_point(filled=True, size=40, opacity=1).encode(tooltip=tooltip),
         base.transform_filter("datum.label != ''")
         .mark_text(align="left", dx=9, limit=LABEL)
-        .encode(y="label_at:Q", text="label:N", tooltip=tooltip),
+        .encode(y=alt.Y("label_at:Q"), text=alt.Text("label:N"), tooltip=tooltip),
     ]
     if len(history.values) <= _MOST_BANDS:
-        layers.insert(0, base.mark_area(opacity=0.14).encode(y="low:Q", y2="high:Q"))
+        layers.insert(0, base.mark_area(opacity=0.14).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q")))
     return alt.layer(*layers, data=data(_points(history))).properties(
         title=named(history.group), width=WIDTH, height=max(_HEIGHT, _LABEL_PX * len(history.values))
     )
@@ -234,16 +235,20 @@ def pair_matrix(ranking: Ranking, flips: Mapping[Pair, Flips]) -> AnyChart:
         title="share won",
         legend=alt.Legend(format="%", gradientLength=120),
     )
+    counts = ("wins:Q", "losses:Q", "ties:Q", "left_out:Q", "flips:N")
     tooltip = [
-        "winner:N", "loser:N", alt.Tooltip("share:Q", format=".0%"), "wins:Q", "losses:Q", "ties:Q", "left_out:Q", "flips:N",
-    ]  # fmt: skip
+        alt.Tooltip("winner:N"),
+        alt.Tooltip("loser:N"),
+        alt.Tooltip("share:Q", format=".0%"),
+        *map(alt.Tooltip, counts),
+    ]
     base = alt.Chart().encode(x=x, y=y)
     layers = [base.mark_rect(cornerRadius=2).encode(color=share, tooltip=tooltip)]
     if few:
         layers.append(
             base.mark_text(color="#111111", fontSize=12, dy=-6).encode(text=alt.Text("share:Q", format=".0%"))
         )
-        layers.append(base.mark_text(color="#333333", fontSize=10, dy=8).encode(text="counts:N"))
+        layers.append(base.mark_text(color="#333333", fontSize=10, dy=8).encode(text=alt.Text("counts:N")))
     return alt.layer(*layers, data=data(rows)).properties(
         title=named(ranking.group), width=alt.Step(width), height=alt.Step(height)
     )
