@@ -15,7 +15,7 @@ import structlog
 
 from conflictscope.arena import Budget, Plan, Runner, Stop
 from conflictscope.errors import InputError
-from conflictscope.monitor import Monitor
+from conflictscope.monitor import PATIENCE_S, Monitor
 from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
 from conflictscope.pipeline.judging import measured_votes
 from conflictscope.pipeline.models import Models
@@ -135,7 +135,9 @@ async def run_sweep(
                                     stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
                                 )
                             if not stop.asked:
-                                async with shown(partial(viewer, Monitor(reader, folder)) if viewer else None):
+                                async with shown(
+                                    partial(viewer, Monitor(reader, folder, PATIENCE_S)) if viewer else None
+                                ):
                                     await runner.run(scheduler)
                 except InputError:
                     await writer.end_session(session, "failed")
