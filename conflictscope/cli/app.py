@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -85,6 +85,10 @@ JudgeName = Annotated[
     typer.Option(
         "--judge", help="Whose verdicts: a judge of `rejudge`, by name. Default: the run's own.", metavar="NAME"
     ),
+]
+Executor = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(help="Where episodes are played: in this process, or on Ray; default: as the sweep file says."),
 ]
 RUNS = Path("runs")
 MOST_LEFT = 10
