@@ -24,6 +24,9 @@ from conflictscope.redaction import know_secrets
 
 _CONNECT_S = 5.0
 _INIT_S = 90.0
+# Ray speaks gRPC: what a client begins with, and the kind of frame that every server of HTTP/2 answers with (RFC 9113, 3.4).
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_HTTP2_SETTINGS = 4
 _OBJECT_STORE_BYTES = 200 * 1024**2  # a sweep and large batches of messages go through it
 # Ray tells nobody of us, looks for no newer version of itself, and leaves to us what to do when memory is short.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -194,18 +197,24 @@ class _Connection:
 
 
 async def _reach(address: str) -> None:
-    """See whether anything listens there, for Ray waits long before it gives up. Raises InputError."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    """See whether something that may be a Ray listens there, for Ray itself looks for minutes. Raises InputError."""
+    host, _, port = address.rpartition(":")
     try:
         async with asyncio.timeout(_CONNECT_S):
-            _, writer = await asyncio.open_connection(host, int(port))
-    except (OSError, TimeoutError, ValueError) as error:
-        told = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                if "RAY_USE_TLS" not in os.environ:
+                    writer.write(_HTTP2_HELLO)
+                    if (await reader.readexactly(9))[3] != _HTTP2_SETTINGS:
+                        raise ValueError("something else listens there")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError, EOFError) as error:
+        told = "no answer" if isinstance(error, TimeoutError | EOFError) else getattr(error, "strerror", None) or error
         raise InputError(
             f"executor.address: no Ray can be reached at {address!r} ({told}); expected host:port, e.g. 10.0.0.1:6379, as "
-            "`ray start --head` tells it"
+            "`ray start --head` tells it, or auto"
         ) from None
-    writer.close()
 
 
 def _short(error: BaseException) -> str:

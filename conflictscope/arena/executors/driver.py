@@ -302,7 +302,7 @@ class Driver:
 
     async def _place(self) -> None:
         """A worker, and the next one when it is lost, until there is no more to do."""
-        while True:
+        while self._given_up is None:
             try:
                 worker = await self._hire()
             except WorkerLost as lost:
