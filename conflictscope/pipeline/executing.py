@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,12 +43,15 @@ from conflictscope.store import RunWriter
 
 
 @asynccontextmanager
-async def cluster_of(config: SweepConfig) -> AsyncIterator[Cluster | None]:
+async def cluster_of(config: SweepConfig, tell: Callable[[str], None]) -> AsyncIterator[Cluster | None]:
     """The cluster that a sweep asks for; None where it is played in this process. Raises InputError."""
     if config.executor.kind == "local":
         yield None
         return
-    async with cluster(config.executor.address, config.executor.workers) as joined:
+    address = config.executor.address
+    tell("Starting Ray on this machine ..." if address is None else f"Connecting to the Ray at {address} ...")
+    async with cluster(address, config.executor.workers) as joined:
+        tell(f"Episodes are played by up to {joined.workers:,} workers.")
         yield joined
 
 

@@ -91,7 +91,7 @@ async def run_sweep(
             raise InputError(str(error), path=sweep.source) from None
         plan = Plan(sweep.scenarios, sweep.groups, sweep.config.repeats, sweep.config.seed)
         await _check_resumable(folder, sweep)
-        cluster = await house.enter_async_context(cluster_of(sweep.config))
+        cluster = await house.enter_async_context(cluster_of(sweep.config, tell))
         folder.create()
         stop = Stop()
         with folder.locked(), folder.logging(), stopped_by_signals(stop, tell):
