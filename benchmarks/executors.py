@@ -7,7 +7,8 @@
    what an episode takes in one process (`local`). Free calls, and calls that cost money under a budget, each of which is
    committed before it is sent.
 2. Episodes per second of 1 and of 2 workers where playing takes the CPU: half of the episodes have a behaviour that computes for
-   40 ms. The driver needs a core too: what is left of the second one is the second worker's.
+   40 ms. The driver needs a core too: what is left of the second one is the second worker's. Wall time is worth something on
+   an idle machine only; how the CPU of the workers is spread (the whole of one over the busier of two) is so on any.
 3. A plan for 64 nodes of 32 cores: as many episodes in flight as a worker can take, three calls of 8 s in the median each, and a
    driver that needs what was measured. Simulated, not run.
 
@@ -26,6 +27,7 @@ import platform
 import random
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -60,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     as_json = parser.parse_args().json
+    BUSIEST.start()
     local = slope(FREE_SMALL, FREE_LARGE, ["executor.kind=local"])
     free = slope(FREE_SMALL, FREE_LARGE, ray(1))
     paid = slope(FREE_SMALL, FREE_LARGE, [*ray(1), *PRICES, "limits.cost_usd=100000"])
@@ -75,6 +78,9 @@ def main() -> None:
         "computing_1_worker": busy[1],
         "computing_2_workers": busy[2],
         "2_workers_over_1": round(busy[2]["episodes_per_s"] / busy[1]["episodes_per_s"], 2),
+        "2_workers_over_1_by_cpu": round(
+            busy[1]["busiest_worker_cpu_s"] / max(busy[2]["busiest_worker_cpu_s"], busy[2]["driver_cpu_s"]), 2
+        ),
         "plan_for_64_nodes": {
             "free": plan(free["cpu_us_per_episode"] / 1e6),
             "paid": plan(paid["cpu_us_per_episode"] / 1e6),
@@ -94,12 +100,63 @@ def ray(workers: int) -> list[str]:
 def slope(small: int, large: int, overrides: Sequence[str], *, computing: bool = False) -> dict[str, Any]:
     """Wall time and CPU of this process per episode, between a small and a large run."""
     few, wall_few, cpu_few = played(small, overrides, computing)
+    BUSIEST.forget()
     many, wall_many, cpu_many = played(large, overrides, computing)
     return {
         "episodes": many,
         "episodes_per_s": round((many - few) / (wall_many - wall_few), 1),
         "cpu_us_per_episode": round(1e6 * (cpu_many - cpu_few) / (many - few)),
+        **(
+            {"driver_cpu_s": round(cpu_many, 2), "busiest_worker_cpu_s": round(BUSIEST.seconds(), 2)}
+            if computing
+            else {}
+        ),
     }
+
+
+class Busiest(threading.Thread):
+    """Looks now and then at what CPU our workers have taken since they were first seen."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._seen: dict[int, tuple[float, float]] = {}  # by process: at the first look, at the last
+
+    def run(self) -> None:
+        while True:
+            for folder in Path("/proc").glob("[0-9]*"):
+                try:
+                    ours = (folder / "cmdline").read_bytes().startswith(b"ray::Worker") and descends(int(folder.name))
+                    now = cpu_s(int(folder.name)) if ours else None
+                except (OSError, ValueError):
+                    continue  # it has ended
+                if now is not None:
+                    self._seen[int(folder.name)] = self._seen.get(int(folder.name), (now, now))[0], now
+            time.sleep(0.2)
+
+    def forget(self) -> None:
+        self._seen.clear()
+
+    def seconds(self) -> float:
+        """Of the worker that took most."""
+        return max((last - first for first, last in self._seen.values()), default=0.0)
+
+
+BUSIEST = Busiest()
+
+
+def stat(process: int) -> list[str]:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_s(process: int) -> float:
+    return sum(int(ticks) for ticks in stat(process)[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+def descends(process: int) -> bool:
+    """Whether a process is ours."""
+    while process > 1 and process != os.getpid():
+        process = int(stat(process)[1])
+    return process == os.getpid()
 
 
 def played(scenarios: int, overrides: Sequence[str], computing: bool) -> tuple[int, float, float]:

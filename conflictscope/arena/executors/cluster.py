@@ -210,11 +210,17 @@ async def _reach(address: str) -> None:
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError, EOFError) as error:
-        told = "no answer" if isinstance(error, TimeoutError | EOFError) else getattr(error, "strerror", None) or error
+        told = _why_not(error)
         raise InputError(
             f"executor.address: no Ray can be reached at {address!r} ({told}); expected host:port, e.g. 10.0.0.1:6379, as "
             "`ray start --head` tells it, or auto"
         ) from None
+
+
+def _why_not(error: BaseException) -> str:
+    if isinstance(error, TimeoutError | EOFError):
+        return "no answer"
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _short(error: BaseException) -> str:
