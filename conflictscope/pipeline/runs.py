@@ -13,8 +13,8 @@ from conflictscope.errors import InputError
 from conflictscope.monitor import PATIENCE_S, Monitor, stop_rule
 from conflictscope.pipeline.generating import library_progress
 from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors, seen_by
-from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
+from conflictscope.pipeline.versions import versions
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import rank_log
 from conflictscope.rating import Method, Ranking
