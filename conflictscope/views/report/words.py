@@ -105,10 +105,13 @@ def _reached(alignment: Alignment) -> str:
 def _settled(report: Report) -> Iterator[str]:
     settled = sum(ranking.converged for ranking in report.main)
     rule = report.main[0].convergence.rule
-    yield (
-        f"Settled: {settled} of {_count(len(report.main), 'ranking')}; there, the chance that neighbours stand in the wrong "
-        f"order and are not practically equal is at most {rule.alpha:g}."
-    )
+    told = f"Settled: {settled} of {_count(len(report.main), 'ranking')}"
+    if settled:
+        told += (
+            "; there, the chance that neighbours stand in the wrong order and are not practically equal is at most "
+            f"{rule.alpha:g}"
+        )
+    yield f"{told}."
 
 
 def _open_orders(report: Report) -> list[str]:
@@ -127,10 +130,17 @@ def _open_orders(report: Report) -> list[str]:
 
 
 def _methods(report: Report) -> Iterator[str]:
-    groups = list(report.by_group())
+    unresolved = {ranking.group for ranking in report.main if ranking.unresolved}
+    groups = [(group, methods) for group, methods in report.by_group() if group not in unresolved]
+    if not groups:
+        yield "No ranking is resolved, so methods are not held against each other."
+        return
     differ = [group for group, methods in groups if len({tuple(ranking.order) for ranking in methods.values()}) > 1]
     same = len(groups) - len(differ)
-    told = f"Posterior, Bradley-Terry and TrueSkill put the values in the same order in {same} of {_count(len(groups), 'group')}"
+    told = (
+        "Posterior, Bradley-Terry and TrueSkill put the values in the same order in "
+        f"{same} of {_count(len(groups), 'resolved group')}"
+    )
     yield f"{told}; not in {_listed(differ)}." if differ else f"{told}."
     failing = {ranking.group: [c.name for c in ranking.checks if c.passed is False] for ranking in report.main}
     failing = {group: names for group, names in failing.items() if names}
@@ -138,7 +148,8 @@ def _methods(report: Report) -> Iterator[str]:
         told = "; ".join(f"{group}: {', '.join(names)}" for group, names in islice(failing.items(), _MOST_NAMED))
         yield f"Checks of the fit that did not pass, in {len(failing)} of {_count(len(groups), 'group')}: {told}."
     else:
-        yield "No check of the fit failed."
+        missing = sum(check.passed is None for ranking in report.main for check in ranking.checks)
+        yield "No check of the fit failed." + (f" {_count(missing, 'check')} could not be made." if missing else "")
 
 
 def _judging(report: Report) -> Iterator[str]:
