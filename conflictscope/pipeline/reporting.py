@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ async def write_report(
         raise InputError("-o: is a folder; name a file in it, e.g. report.html", path=output)
     if not output.parent.is_dir():
         raise InputError(f"-o: there is no folder {str(output.parent)!r}", path=output)
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise InputError("-o: cannot be written", path=output)
     if figures is not None:
         _make_folder(figures)
     know_secrets()

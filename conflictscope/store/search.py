@@ -77,7 +77,8 @@ def _parts(word: str) -> Iterator[str]:
     halves of surrogate pairs, which are no UTF-8."""
     # The capital whose lower case is two characters, as SQLite sees it.
     for plain, letters in groupby(
-        word.replace("i\u0307", "\u0130"), lambda c: c.isascii() or (c.upper() == c.lower() and not "\ud800" <= c < "\ue000")
+        word.replace("i\u0307", "\u0130"),
+        lambda c: c.isascii() or (c.upper() == c.lower() and not "\ud800" <= c < "\ue000"),
     ):
         if plain:
             yield "".join(letters)
