@@ -6,17 +6,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
-
-from pydantic_ai.messages import ModelMessage, ModelResponse
-from pydantic_ai.models import Model, ModelRequestParameters
-from pydantic_ai.settings import ModelSettings
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from conflictscope.drafts import Round
 from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict, episode_key
 from conflictscope.rating import Rating, StopRule
 from conflictscope.scenario import Check, CheckName, Outline, Scenario, Template
 from conflictscope.values import Value
+
+if TYPE_CHECKING:  # it takes half a second, which those who only read runs need not wait for
+    from pydantic_ai.messages import ModelMessage, ModelResponse
+    from pydantic_ai.models import Model, ModelRequestParameters
+    from pydantic_ai.settings import ModelSettings
 
 OutputMode = Literal["native", "tool", "prompted"]
 """How a model is asked for typed output: by its JSON-schema output, by a tool whose arguments are it, or in words."""

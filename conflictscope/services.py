@@ -5,13 +5,15 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import Field, field_validator
-from pydantic_ai.settings import ThinkingEffort, ThinkingLevel
 
 from conflictscope.documents import Document, Record, dotted, parse
 from conflictscope.errors import InputError
+
+# As pydantic-ai has it (a test holds the two together), which takes half a second to import.
+ThinkingEffort = Literal["minimal", "low", "medium", "high", "xhigh", "max"]
 
 PLANTED = "planted:"
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +33,7 @@ class RoleSettings(Record):
 
     temperature: Annotated[float, Field(ge=0, le=2, strict=True)] | None = None
     max_tokens: Annotated[int, Field(ge=1, strict=True)] = 8192
-    thinking: ThinkingLevel | None = None
+    thinking: bool | ThinkingEffort | None = None
     seed: bool | int = True
 
     @field_validator("thinking", mode="before")

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic_ai.settings import ThinkingEffort as Theirs
 
 from benchmarks.worlds import write_sweep
 from conflictscope.config import SweepConfig, parse_sweep
 from conflictscope.documents import read_document
 from conflictscope.errors import InputError
+from conflictscope.services import ThinkingEffort
 
 
 def sweep(folder: Path, *overrides: str) -> SweepConfig:
@@ -148,3 +151,8 @@ def test_a_steering_has_one_wording(tmp_path: Path, section: str, message: str) 
     """A ranking in one of three styles, or a prompt file; nothing, both at once, or another style is refused by key."""
     with pytest.raises(InputError, match=re.escape(message)):
         sweep(tmp_path, "steering=[{" + ", ".join(filter(None, ('name="x"', section))) + "}]")
+
+
+def test_efforts_of_thinking_are_those_of_pydantic_ai() -> None:
+    """Ours are written down once more, so that reading a sweep file does not import it."""
+    assert get_args(ThinkingEffort) == get_args(Theirs)

@@ -33,16 +33,14 @@ from conflictscope.cli.app import (
     warn,
 )
 from conflictscope.errors import InputError
-from conflictscope.generation.overlaps import overlaps
 from conflictscope.library import find, load_library, load_value_set, write_library
-from conflictscope.pipeline import GenerationResult
 from conflictscope.runfolder import RunFolder
 from conflictscope.spec import OFFLINE_EMBEDDING
 from conflictscope.tables import DilemmaColumns, read_dilemmas
 from conflictscope.views.text import plain
 
 if TYPE_CHECKING:
-    pass
+    from conflictscope.pipeline import GenerationResult
 
 
 @app.command()
@@ -90,6 +88,8 @@ def values_check(
 
     Example: [bold]conflictscope values check my-values.toml[/bold]
     """
+    from conflictscope.generation.overlaps import overlaps  # which takes its time to import
+
     value_set = load_value_set(find("values", file, Path.cwd()))
     warnings = overlaps(value_set)
     for warning in warnings:

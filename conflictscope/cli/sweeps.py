@@ -33,8 +33,6 @@ from conflictscope.cli.app import (
 )
 from conflictscope.cli.libraries import finish_library, kept
 from conflictscope.forecast import Assumptions
-from conflictscope.monitor import Monitor
-from conflictscope.pipeline import RunResult, Sweep, Viewer
 from conflictscope.rating import Method, Ranking
 from conflictscope.runfolder import RunFolder
 from conflictscope.views.text import plain
@@ -42,6 +40,10 @@ from conflictscope.views.text import plain
 if TYPE_CHECKING:
     pass
 
+
+if TYPE_CHECKING:
+    from conflictscope.monitor import Monitor
+    from conflictscope.pipeline import RunResult, Sweep, Viewer
 
 _ASSUMED = Assumptions()
 

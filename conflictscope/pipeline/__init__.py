@@ -1,36 +1,40 @@
 """The wiring: from files and options to parts that know nothing of each other, and back to plain results."""
 
-from conflictscope.pipeline.annotating import export_sheets, import_labels, labels_of
-from conflictscope.pipeline.auditing import audit
-from conflictscope.pipeline.comparing import compare
-from conflictscope.pipeline.generating import (
-    GenerationResult,
-    LibraryViewer,
-    generate,
-    library_of,
-    load_spec,
-    stage_folder,
-    stage_of,
-)
-from conflictscope.pipeline.libraries import library_stats, new_value_set
-from conflictscope.pipeline.planning import plan_sweep
-from conflictscope.pipeline.rechecking import recheck
-from conflictscope.pipeline.rejudging import RejudgeResult, rejudge
-from conflictscope.pipeline.reporting import WrittenReport, write_report
-from conflictscope.pipeline.running import RunResult, Viewer, check_before_library, run_sweep
-from conflictscope.pipeline.runs import (
-    import_conversations,
-    import_outcomes,
-    left_out,
-    rank,
-    remove_demo,
-    spent_usd,
-    status,
-    watch,
-)
-from conflictscope.pipeline.serving import serve_plant
-from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
-from conflictscope.pipeline.viewing import view_runs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conflictscope.pipeline.annotating import export_sheets, import_labels, labels_of
+    from conflictscope.pipeline.auditing import audit
+    from conflictscope.pipeline.comparing import compare
+    from conflictscope.pipeline.generating import (
+        GenerationResult,
+        LibraryViewer,
+        generate,
+        library_of,
+        load_spec,
+        stage_folder,
+        stage_of,
+    )
+    from conflictscope.pipeline.libraries import library_stats, new_value_set
+    from conflictscope.pipeline.planning import plan_sweep
+    from conflictscope.pipeline.rechecking import recheck
+    from conflictscope.pipeline.rejudging import RejudgeResult, rejudge
+    from conflictscope.pipeline.reporting import WrittenReport, write_report
+    from conflictscope.pipeline.running import RunResult, Viewer, check_before_library, run_sweep
+    from conflictscope.pipeline.runs import (
+        import_conversations,
+        import_outcomes,
+        left_out,
+        rank,
+        remove_demo,
+        spent_usd,
+        status,
+        watch,
+    )
+    from conflictscope.pipeline.serving import serve_plant
+    from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
+    from conflictscope.pipeline.viewing import view_runs
 
 __all__ = [
     "GenerationResult",
@@ -71,3 +75,67 @@ __all__ = [
     "watch",
     "write_report",
 ]
+
+_HOMES = {
+    "annotating": (
+        "export_sheets",
+        "import_labels",
+        "labels_of",
+    ),
+    "auditing": ("audit",),
+    "comparing": ("compare",),
+    "generating": (
+        "GenerationResult",
+        "LibraryViewer",
+        "generate",
+        "library_of",
+        "load_spec",
+        "stage_folder",
+        "stage_of",
+    ),
+    "libraries": (
+        "library_stats",
+        "new_value_set",
+    ),
+    "planning": ("plan_sweep",),
+    "rechecking": ("recheck",),
+    "rejudging": (
+        "RejudgeResult",
+        "rejudge",
+    ),
+    "reporting": (
+        "WrittenReport",
+        "write_report",
+    ),
+    "running": (
+        "RunResult",
+        "Viewer",
+        "check_before_library",
+        "run_sweep",
+    ),
+    "runs": (
+        "import_conversations",
+        "import_outcomes",
+        "left_out",
+        "rank",
+        "remove_demo",
+        "spent_usd",
+        "status",
+        "watch",
+    ),
+    "serving": ("serve_plant",),
+    "sweep": (
+        "Sweep",
+        "load_sweep",
+        "read_sweep",
+    ),
+    "viewing": ("view_runs",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when it is asked for: no command needs all of it, and models, maths and charts take seconds."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

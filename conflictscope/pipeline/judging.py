@@ -6,16 +6,18 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from conflictscope.annotation import majority
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Outcome, PairedLooks, Verdict
-from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ranking import JudgeError, Uncorrected, estimate_judge_error, judge_error_from_gold
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import JudgedGroup, RunReader
 from conflictscope.tables import GoldLabel, GoldTable
+
+if TYPE_CHECKING:
+    from conflictscope.pipeline.sweep import Sweep
 
 _DECISIVE = (Verdict.A, Verdict.B)
 _LEAST_ERROR = 0.001  # that a judge never erred is no reason to let it decide alone, whatever the others say

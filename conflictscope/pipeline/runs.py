@@ -6,14 +6,12 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conflictscope.conversations import ConversationFile
 from conflictscope.errors import InputError
 from conflictscope.monitor import PATIENCE_S, Monitor, stop_rule
-from conflictscope.pipeline.generating import library_progress
 from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors, seen_by
-from conflictscope.pipeline.sweep import Sweep
 from conflictscope.pipeline.versions import versions
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import rank_log
@@ -25,6 +23,9 @@ from conflictscope.tables import GoldTable, OutcomeTable
 
 Take = Callable[[], Awaitable[Snapshot | LibraryProgress]]
 
+if TYPE_CHECKING:
+    from conflictscope.pipeline.sweep import Sweep
+
 _ERROR_SOURCES = ("estimate", "labels", "none")
 
 
@@ -32,6 +33,8 @@ async def status(folder: RunFolder, judge: str | None = None) -> Snapshot | Libr
     """Where a run stands, or a library in the making. judge: as in `rank`."""
     async with seen_by(folder, judge) as reader:
         if (await reader.meta()).get("kind") == "library":
+            from conflictscope.pipeline.generating import library_progress  # models come with it
+
             return await library_progress(reader, folder)
         return await Monitor(reader, folder).snapshot(failures=True)
 
@@ -45,6 +48,8 @@ async def watch(folder: RunFolder, viewer: Callable[[Take], Awaitable[None]]) ->
         async with RunReader.open(folder.database) as reader:
             meta = await reader.meta()
             if meta.get("kind") == "library":
+                from conflictscope.pipeline.generating import library_progress
+
                 await viewer(partial(library_progress, reader, folder))
             else:
                 check_played(meta, folder)

@@ -15,7 +15,8 @@ from conflictscope.planted import Lexicon, PlantedWorld, language, planted_model
 from conflictscope.ports import Turn
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Progress, Snapshot
-from conflictscope.views.terminal import print_conversation, screen
+from conflictscope.views.screen import screen
+from conflictscope.views.terminal import print_conversation
 from tests.arena.lanes.doubles import ONE_TRY, Rows
 from tests.injections import INJECTIONS
 
@@ -111,7 +112,8 @@ def test_every_injection_is_shown_escaped(name: str) -> None:
     file = io.StringIO()
     console = Console(file=file, width=120, height=40, highlight=False, color_system=None)
     print_conversation(console, told)
-    console.print(screen(Snapshot(progress, [], [], told), 40, 120))
+    for line in screen(Snapshot(progress, [], [], told), 40, 120):
+        console.print(line)
     shown = file.getvalue()
     assert all(ch.isprintable() or ch == "\n" for ch in shown)
     if name == "console markup":

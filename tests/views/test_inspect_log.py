@@ -147,13 +147,17 @@ async def test_hostile_texts_tools_and_failures_come_through(tmp_path: Path) -> 
 async def test_a_large_group_is_several_logs(tmp_path: Path) -> None:
     """None has more samples than asked for, and each says which part it is."""
     logs = await exported(await strange_run(tmp_path / "strange"), tmp_path / "logs", most=10)
-    assert [len(log.samples) for log in logs] == [10, 10, 10, 6]
-    assert [(log.eval.task_args["part"], log.eval.task_args["parts"]) for log in logs] == [(n, 4) for n in (1, 2, 3, 4)]
-    assert len({log.eval.task_id for log in logs}) == 4
+    sizes = [len(log.samples) for log in logs]
+    assert len(sizes) > 3
+    assert sizes[:-1] == [10] * (len(sizes) - 1)
+    assert 0 < sizes[-1] <= 10
+    parts = [(log.eval.task_args["part"], log.eval.task_args["parts"]) for log in logs]
+    assert parts == [(number, len(sizes)) for number in range(1, len(sizes) + 1)]
+    assert len({log.eval.task_id for log in logs}) == len(sizes)
     assert len({log.eval.run_id for log in logs}) == 1
     again = await exported(RunFolder(tmp_path / "strange"), tmp_path / "logs", most=10)
     assert [log.location for log in again] == [log.location for log in logs]
-    assert len(list((tmp_path / "logs").iterdir())) == 4
+    assert len(list((tmp_path / "logs").iterdir())) == len(sizes)
 
 
 async def test_inspects_own_commands_open_them(tmp_path: Path) -> None:
