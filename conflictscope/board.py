@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from conflictscope.outcome import Group, Message, Mode, Side, Verdict
 from conflictscope.rating import FloatArray, IntArray, Ranking
@@ -191,3 +192,22 @@ class Episode:
     seed: int
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     labels: Mapping[str, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LogHead:
+    """What stands at the top of a log of one group, made for another tool.
+
+    meta: of the run. state: how the run stands. started_at, ended_at: of the run, ISO 8601, UTC. ranking: of the whole group.
+    episodes: sequence numbers of those in this log, which is part 1, 2, ... of `parts`.
+    """
+
+    run: str
+    meta: Mapping[str, Any]
+    state: str
+    started_at: str
+    ended_at: str
+    ranking: Ranking
+    episodes: Sequence[int]
+    part: int
+    parts: int

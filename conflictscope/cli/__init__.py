@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from conflictscope import __version__
-from conflictscope.cli import annotate, libraries, plant, runs, sweeps  # noqa: F401 - each adds its commands
+from conflictscope.cli import annotate, export, libraries, plant, runs, sweeps  # noqa: F401 - each adds its commands
 from conflictscope.cli.app import app, err
 from conflictscope.errors import ConflictScopeError
 from conflictscope.redaction import know_secrets, redact

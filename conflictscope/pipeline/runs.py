@@ -61,10 +61,15 @@ async def rank(
         )
     async with seen_by(folder, judge) as reader:
         check_played(await reader.meta(), folder)
-        errors = None
-        if judge_error != "none" and method is Method.POSTERIOR:
-            errors = await judge_errors(reader, await _gold(reader, judge_error))
-        return await rank_log(reader, method, stop_rule(await reader.meta()), errors)
+        return await rankings(reader, method, judge_error)
+
+
+async def rankings(reader: RunReader, method: Method, judge_error: str = "estimate") -> list[Ranking]:
+    """As `rank`, of a run that is open."""
+    errors = None
+    if judge_error != "none" and method is Method.POSTERIOR:
+        errors = await judge_errors(reader, await _gold(reader, judge_error))
+    return await rank_log(reader, method, stop_rule(await reader.meta()), errors)
 
 
 def check_played(meta: Mapping[str, Any], folder: RunFolder) -> None:

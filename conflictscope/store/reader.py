@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -34,7 +34,9 @@ from conflictscope.scenario import Scenario
 from conflictscope.snapshot import Conversation, Purpose, Usage
 from conflictscope.store.browsing import OUTCOME_COLUMNS, Browsing, group_of, messages_of, outcome_of
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
+from conflictscope.store.tidy import stretches
 from conflictscope.store.verdicts import JUDGEABLE, see_as
+from conflictscope.tidy import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,27 @@ class RunReader(Browsing):
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
 
+    @asynccontextmanager
+    async def at_one_moment(self) -> AsyncIterator[None]:
+        """Let all that is read inside see the run as it is when the first of it is read, whatever is written meanwhile."""
+        await self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            await self._connection.execute("ROLLBACK")
+
+    def table(self, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """The rows of one of tidy.STORED, some thousands at a time."""
+        return stretches(self._connection, table)
+
     async def meta(self) -> dict[str, Any]:
         """What the run was started with: name, kind, planned, identity, versions, ..."""
         return {key: json.loads(value) for key, value in await self._rows("SELECT key, value FROM meta")}
+
+    async def groups(self) -> list[Group]:
+        """The groups that have episodes."""
+        rows = await self._rows("SELECT target, mode, steering, behavior FROM groups ORDER BY 1, 2, 3, 4")
+        return [group_of(names) for names in rows]
 
     async def values(self) -> list[str]:
         """The names of the run's values."""
