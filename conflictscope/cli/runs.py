@@ -236,6 +236,36 @@ def rejudge(
     raise typer.Exit(result.exit_code)
 
 
+@app.command()
+def report(
+    run_name: RunName,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="The page. Default: RUN.html here.", metavar="FILE.html")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Also write each chart there as SVG, PNG and PDF; made if it is missing.", metavar="DIR"),
+    ] = None,
+    runs_dir: RunsDir = RUNS,
+    as_json: Json = False,
+) -> None:
+    """One self-contained page about a run: what was found, how sure it is, what could not be said; then every figure and table.
+
+    It needs no network, runs no script, prints well, and is the same for the same run file. --json tells which files were written.
+
+    Example: [bold]conflictscope report demo -o demo.html --figures figures[/bold]
+    """
+    folder = RunFolder.find(run_name, runs_dir)
+    page = output or Path(f"{folder.name}.html")
+    again = f"conflictscope report {quoted(folder.name)}" + (f" --figures {quoted(figures.name)}" if figures else "")
+    written = asyncio.run(pipeline.write_report(folder, page, figures, again, tell))
+    if as_json:
+        print_json({"run": folder.name, "page": str(written.page), "figures": [str(path) for path in written.figures]})
+    else:
+        told = f" and {len(written.figures)} figure files in {figures}" if figures else ""
+        out.print(plain(f"{written.page} written{told}."), soft_wrap=True)
+
+
 @app.command("import")
 def import_(
     table: Annotated[

@@ -16,6 +16,7 @@ from conflictscope.pipeline.libraries import library_stats, new_value_set
 from conflictscope.pipeline.planning import plan_sweep
 from conflictscope.pipeline.rechecking import recheck
 from conflictscope.pipeline.rejudging import RejudgeResult, rejudge
+from conflictscope.pipeline.reporting import WrittenReport, write_report
 from conflictscope.pipeline.running import RunResult, Viewer, check_before_library, run_sweep
 from conflictscope.pipeline.runs import (
     import_conversations,
@@ -37,6 +38,7 @@ __all__ = [
     "RunResult",
     "Sweep",
     "Viewer",
+    "WrittenReport",
     "audit",
     "check_before_library",
     "compare",
@@ -65,4 +67,5 @@ __all__ = [
     "stage_of",
     "status",
     "view_runs",
+    "write_report",
 ]

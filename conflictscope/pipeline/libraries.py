@@ -59,6 +59,14 @@ async def library_stats(
         raise InputError(f"--embedding {embedding}: {failure}") from failure
 
 
+async def stats_of_run(
+    name: str, scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], run: RunFolder
+) -> LibraryStats:
+    """What the scenarios of a run are made of and worth, and what its targets made of them; offline."""
+    async with embedding_by(OFFLINE_EMBEDDING, run.path.parent) as embedder:
+        return await _stats(name, scenarios, {str(run.path.resolve()): outcomes}, embedder)
+
+
 async def new_value_set(
     criteria: Path,
     output: Path,

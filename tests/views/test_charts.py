@@ -62,6 +62,11 @@ MADE: Mapping[str, Callable[[tuple[str, ...]], Any]] = {
 }  # fmt: skip
 
 
+def drawn(chart: Any) -> str:
+    """As in a page."""
+    return charts.inline_svg(chart, "c1", "What it shows.")
+
+
 def texts(svg: str) -> list[str]:
     """What can be read in an SVG."""
     return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
@@ -76,7 +81,7 @@ def test_a_chart_has_one_data_set_by_name_and_can_be_drawn(name: str, size: int)
     assert spec["data"] == {"name": "rows", "values": charts.chart_rows(chart)}
     assert spec["data"]["values"]
     assert json.dumps(spec, allow_nan=False).count('"values": [{') == 1
-    svg = charts.inline_svg(chart)
+    svg = drawn(chart)
     assert texts(svg)
     assert "NaN" not in svg
     assert "undefined" not in svg
@@ -85,7 +90,7 @@ def test_a_chart_has_one_data_set_by_name_and_can_be_drawn(name: str, size: int)
 @pytest.mark.parametrize("name", ["convergence", "ranking", "pairs", "shift"])
 def test_fifty_values_are_all_named(name: str) -> None:
     """No name is dropped for want of room."""
-    assert set(names(50)) <= set(texts(charts.inline_svg(MADE[name](names(50)))))
+    assert set(names(50)) <= set(texts(drawn(MADE[name](names(50)))))
 
 
 def test_no_rows_are_an_empty_chart() -> None:
@@ -107,7 +112,7 @@ def test_no_rows_are_an_empty_chart() -> None:
         charts.flips_chart(replace(audited(), orders=())),
     ):
         assert charts.chart_rows(chart) == []
-        assert "NaN" not in charts.inline_svg(chart)
+        assert "NaN" not in drawn(chart)
 
 
 def test_a_value_has_one_colour_in_every_chart() -> None:
@@ -130,7 +135,7 @@ def test_what_the_rows_say() -> None:
     assert cells["care", "candour"]["counts"] == "3:8 =1"
     assert cells["care", "candour"]["flips"] == "3 of 24 flipped with the order"
     assert cells["care", "thrift"]["flips"] == "not judged in both orders"
-    assert "50% of the possible gain" in texts(charts.inline_svg(charts.steering_chart([alignment()])))
+    assert "50% of the possible gain" in texts(drawn(charts.steering_chart([alignment()])))
     states = {row["state"]: row["share"] for row in charts.chart_rows(MADE["states by group"](NAMES))}
     assert states == {"decided": 11 / 16, "tie": 1 / 16, "refused": 3 / 16, "target_failed": 1 / 16}
 
@@ -172,7 +177,7 @@ def test_hostile_names_are_names(text: str) -> None:
         charts.doubt_chart([history(values, hostile, moments=3)], 0.05),
         charts.failures_chart({f"k{text}": 2}),
     ):
-        svg = charts.inline_svg(chart)
+        svg = drawn(chart)
         ElementTree.fromstring(svg)
         assert not re.search(r"<(script|img|iframe|a|style|form|base|link|meta|foreignObject)\b", svg)
         assert not re.search("[\x00-\x08\x1b\u202e\u2066\ud800-\udfff]", svg)

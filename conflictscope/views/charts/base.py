@@ -5,8 +5,10 @@ Altair is slow to import, so it is imported by use.
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
@@ -28,6 +30,9 @@ WIDTH = 480
 STEP = 20  # pixels a row of names
 LABEL = 240  # pixels that a name may take before it is cut
 _PPI = 144
+_PLACES = re.compile(r' (?:d|transform)="[^"<>]*"')
+_DIGITS = re.compile(r"(\.\d\d)\d+")  # of a pixel: the rest is most of a file
+_OWN_NAMES = re.compile(r'( id="|url\(#)(?=gradient|clip)')
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 # Told apart by people who see few colours (after Okabe and Ito 2008), each with a contrast of at least 3 to white and to the dark
@@ -129,11 +134,19 @@ def _theme(ink: str, quiet: str) -> dict[str, Any]:
 # -- as files ----------------------------------------------------------------------------------------------------------
 
 
-def inline_svg(chart: AnyChart) -> str:
-    """A chart as SVG to stand in a page, in the colour of the text around it, be it light or dark."""
+def inline_svg(chart: AnyChart, name: str, says: str) -> str:
+    """A chart as SVG to stand in a page, in the colour of the text around it, be it light or dark.
+
+    name: of its own in the page. says: what the chart shows, for those who do not see it.
+    """
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(chart_spec(chart), config=_theme("currentColor", "currentColor"))
+    svg = vl_convert.vegalite_to_svg(chart_spec(chart), config=_theme("currentColor", "currentColor"))
+    svg = _PLACES.sub(lambda places: _DIGITS.sub(r"\1", places[0]), svg)
+    svg = _OWN_NAMES.sub(rf"\g<1>{name}-", svg)
+    title = f'<title id="{name}-title">{html.escape(named(says))}</title>'
+    opened = f'<svg role="img" aria-labelledby="{name}-title"' + svg.removeprefix("<svg")
+    return opened.replace(">", f">{title}", 1)
 
 
 def chart_format(path: Path) -> Format:
