@@ -286,9 +286,7 @@ async def view_runs(runs_dir: Path, host: str, port: int, announce: Callable[[st
     runs = RunsFolder(runs_dir)
     server = uvicorn.Server(
         uvicorn.Config(
-            web_app(
-                runs, token=token, cookie=f"conflictscope-{hashlib.sha256(token.encode()).hexdigest()[:8]}", host=host
-            ),
+            web_app(runs, token=token, cookie=f"conflictscope-{hashlib.sha256(token.encode()).hexdigest()[:8]}", host=host),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -321,10 +319,9 @@ def _secret() -> bytes:
     path = home / "conflictscope" / "view.key"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (
-            contextlib.suppress(FileExistsError),
-            open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as made,
-        ):  # nobody else may read it
+        with contextlib.suppress(FileExistsError), open(
+            os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb"
+        ) as made:  # nobody else may read it
             made.write(secrets.token_bytes(32))
         secret = path.read_bytes()
     except OSError as error:
