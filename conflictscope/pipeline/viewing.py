@@ -12,7 +12,7 @@ import secrets
 import signal
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -43,8 +43,8 @@ _LINGER_S = 30.0
 class RunsFolder:
     """The runs that lie in a folder. A RunSource.
 
-    However many look at a run, it is read once; and at most _MOST_WATCHED runs are followed at once, each until `linger_s` seconds
-    after the last one has left. A run that lies elsewhere and is only linked into the folder is none of its runs. runs_dir: the
+    However many look at a run, it is read once; and at most _MOST_WATCHED runs are followed at once, each until `linger_s`
+    seconds after the last one has left. A run that lies elsewhere and is only linked into the folder is none of its runs. runs_dir: the
     folder, or that of a single run.
     """
 
@@ -117,7 +117,7 @@ class RunsFolder:
         except ConflictScopeError as error:
             return RunCard(folder.path.name, "", "", None, 0, (), None, 0.0, None, problem=str(error))
 
-    async def boards(self, run: str) -> AsyncIterator[Board]:
+    async def boards(self, run: str) -> AsyncGenerator[Board]:
         """The run as of now, and then anew whenever something has happened; always the newest."""
         folder = self._find(run)
         watched = self._watched.get(run)
@@ -125,8 +125,9 @@ class RunsFolder:
             await self._make_room()
             watched = self._watched[run] = _Watched(folder, self._linger_s)
         self._watched.move_to_end(run)
-        async for board in watched.boards():
-            yield board
+        async with contextlib.aclosing(watched.boards()) as boards:
+            async for board in boards:
+                yield board
 
     async def _make_room(self) -> None:
         for name, watched in list(self._watched.items()):
@@ -172,7 +173,7 @@ class _Watched:
         self._board: Board | None = None
         self._made_at = -math.inf
         self._wanted = asyncio.Event()
-        self._news = asyncio.get_running_loop().create_future()  # done at the next board, and at the end
+        self._news = asyncio.get_running_loop().create_future()  # done at the next look at the run, and at the end
         self._task = asyncio.create_task(self._follow())
         self._task.add_done_callback(lambda _: self._tell())
 
@@ -186,12 +187,14 @@ class _Watched:
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def boards(self) -> AsyncIterator[Board]:
+    async def boards(self) -> AsyncGenerator[Board]:
         """The newest board, then each time the newest once there is a newer one; ends where it is followed no longer."""
         self.viewers += 1
         self._wanted.set()
         try:
-            seen = self._board if time.monotonic() - self._made_at > _IDLE_EVERY_S else None
+            came_at, seen = time.monotonic(), None
+            while not self.over and self._made_at < came_at - _IDLE_EVERY_S:  # nobody has looked for a while
+                await asyncio.wait([self._news])
             while True:
                 news = self._news
                 if self._board is not None and self._board is not seen:
@@ -217,7 +220,7 @@ class _Watched:
                 running = board.snapshot.progress.state == "running"
                 if running or self._board is None or board.snapshot.progress != self._board.snapshot.progress:
                     self._board = board
-                    self._tell()
+                self._tell()
                 # A run that is slow to read must not take more than half of a core.
                 await asyncio.sleep(max(_EVERY_S if running else _IDLE_EVERY_S, self._made_at - began))
                 try:
@@ -286,7 +289,9 @@ async def view_runs(runs_dir: Path, host: str, port: int, announce: Callable[[st
     runs = RunsFolder(runs_dir)
     server = uvicorn.Server(
         uvicorn.Config(
-            web_app(runs, token=token, cookie=f"conflictscope-{hashlib.sha256(token.encode()).hexdigest()[:8]}", host=host),
+            web_app(
+                runs, token=token, cookie=f"conflictscope-{hashlib.sha256(token.encode()).hexdigest()[:8]}", host=host
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -301,13 +306,18 @@ async def view_runs(runs_dir: Path, host: str, port: int, announce: Callable[[st
 
     def stop() -> None:
         server.should_exit = True
+        ending.append(asyncio.ensure_future(runs.close()))  # which ends the streams that pages listen to
 
+    ending: list[asyncio.Future[None]] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     announce(f"{url_of(listening)}/?token={token}")
     try:
         await server.serve(sockets=[listening])
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        listening.close()
         await runs.close()
 
 
@@ -319,9 +329,10 @@ def _secret() -> bytes:
     path = home / "conflictscope" / "view.key"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError), open(
-            os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb"
-        ) as made:  # nobody else may read it
+        with (
+            contextlib.suppress(FileExistsError),
+            open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as made,
+        ):  # nobody else may read it
             made.write(secrets.token_bytes(32))
         secret = path.read_bytes()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -97,9 +98,10 @@ class _Pages:
         async def told() -> AsyncIterator[ServerSentEvent]:
             yield ServerSentEvent(_json(first.news(None)), event="state")
             before = first
-            async for state in states:  # while the event before was on its way, states may have come and gone
-                yield ServerSentEvent(_json(state.news(before)), event="state")
-                before = state
+            async with contextlib.aclosing(states):
+                async for state in states:  # while the event before was on its way, states may have come and gone
+                    yield ServerSentEvent(_json(state.news(before)), event="state")
+                    before = state
 
         return EventSourceResponse(
             told(),
@@ -118,17 +120,21 @@ class _Pages:
 
     async def _live(self, run: str) -> AsyncGenerator[RunState]:
         """The states of a run, as `boards` gives its boards; each is made once, whoever asks."""
-        async for board in self._runs.boards(run):
-            async with self._drawing:
-                known = self._states.pop(run, None)
-                if known is None or known[0] is not board:
-                    latest = (await self._runs.episode_page(run, EpisodeFilter(), None, _LATEST)).rows
-                    # Charts take a while to be made, and others want their pages meanwhile.
-                    known = board, await asyncio.to_thread(run_state, board, latest, run_path(run))
-                self._states[run] = known
-                while len(self._states) > _MOST_STATES:
-                    del self._states[next(iter(self._states))]
-            yield known[1]
+        async with contextlib.aclosing(self._runs.boards(run)) as boards:
+            async for board in boards:
+                yield await self._drawn(run, board)
+
+    async def _drawn(self, run: str, board: Board) -> RunState:
+        async with self._drawing:
+            known = self._states.pop(run, None)
+            if known is None or known[0] is not board:
+                latest = (await self._runs.episode_page(run, EpisodeFilter(), None, _LATEST)).rows
+                # Charts take a while to be made, and others want their pages meanwhile.
+                known = board, await asyncio.to_thread(run_state, board, latest, run_path(run))
+            self._states[run] = known
+            while len(self._states) > _MOST_STATES:
+                del self._states[next(iter(self._states))]
+            return known[1]
 
     async def episodes(self, request: Request) -> Response:
         name, asked = request.path_params["run"], request.query_params
@@ -172,7 +178,9 @@ class _Pages:
         except InputError as error:
             problem = str(error)
         pairs = [(_pair_id(each), each) for each in found.comparisons] if found else []
-        shown = next((each for own, each in pairs if own == asked.get("pair")), pairs[0][1] if pairs else None)
+        # Unless one is asked for, the one in which most is sure.
+        telling = max((each for _, each in pairs), key=lambda each: each.resolved, default=None)
+        shown = next((each for own, each in pairs if own == asked.get("pair")), telling)
         drawn = {} if shown is None else {"shift": charts.shift_chart(shown)}
         if found is not None and found.alignments:
             drawn["steering"] = charts.steering_chart(found.alignments)

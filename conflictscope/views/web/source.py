@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,7 +35,7 @@ class RunSource(Protocol):
         """All runs, the newest first."""
         ...
 
-    def boards(self, run: str) -> AsyncIterator[Board]:
+    def boards(self, run: str) -> AsyncGenerator[Board]:
         """The run as of now, then anew whenever something has happened: always the newest state, whatever was missed.
 
         Raises TooManyRuns where as many runs are watched as may be.

@@ -115,13 +115,14 @@ def run_state(board: Board, latest: Sequence[EpisodeRow], path: str) -> RunState
         "latest": [_latest(row, path) for row in latest],
     }
     drawn: dict[str, AnyChart] = {}
+    of_groups = {f"{kind}-{card.id}" for kind in ("pairs", "ratings") for card in cards}  # which the page names
     points = max(20, _MOST_POINTS // max(1, sum(len(history.values) for history in board.histories.values())))
     for card, ranking in zip(cards, board.rankings, strict=True):
         settled = board.snapshot.stopped.get(ranking.group)
         stopped = f"; stopped at {settled:,} outcomes" if settled is not None else ""
         texts[f"settled-{card.id}"] = f"{ranking.outcomes:,} rated outcomes; {ranking.convergence.words()}{stopped}"
         tables[f"ranking-{card.id}"] = _ranking_rows(ranking)
-        tables[f"notes-{card.id}"] = [[note] for note in ranking.notes()]
+        tables[f"notes-{card.id}"] = [[note] for note in ranking.notes()] or [["nothing to note"]]
         drawn[f"pairs-{card.id}"] = charts.pair_matrix(ranking, board.flips.get(ranking.group, {}))
         history = board.histories.get(ranking.group)
         if history is not None and len(history.outcomes):
@@ -143,7 +144,7 @@ def run_state(board: Board, latest: Sequence[EpisodeRow], path: str) -> RunState
         {"progress": (float(progress.done), float(progress.planned or progress.done or 1))}
         | ({"spend": (progress.total.spent_usd, progress.limit_usd)} if progress.limit_usd else {}),
         {name: [[_shown(cell) for cell in row] for row in rows] for name, rows in tables.items()},
-        {name: Chart(charts.chart_spec(chart)) for name, chart in drawn.items()},
+        {name: _chart(chart, titled=name not in of_groups) for name, chart in drawn.items()},
     )
 
 
@@ -247,6 +248,11 @@ def moment(iso: str | None) -> str:
 def run_path(name: str) -> str:
     """Where the page of a run is."""
     return f"/runs/{quote(name, safe='')}"
+
+
+def _chart(chart: AnyChart, *, titled: bool) -> Chart:
+    spec = charts.chart_spec(chart)
+    return Chart(spec if titled else {key: own for key, own in spec.items() if key != "title"})
 
 
 def _shown(cell: Cell) -> Cell:

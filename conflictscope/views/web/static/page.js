@@ -69,11 +69,11 @@ async function draw(id) {
   const spec = structuredClone({ ...chart.spec, data: { name: "rows", values: rows.get(id) } });
   const plot = own.querySelector(".plot");
   if (typeof spec.width === "number") {
-    spec.width = Math.max(260, plot.clientWidth);
+    spec.width = Math.max(Number(own.dataset.least), plot.clientWidth);
     spec.autosize = { type: "fit-x", contains: "padding" };
   }
   const { view: made } = await vegaEmbed(plot, spec, {
-    mode: "vega-lite", renderer: "canvas", actions: false, ast: true, defaultStyle: false, tooltip,
+    mode: "vega-lite", renderer: "canvas", actions: false, ast: true, defaultStyle: false, tooltip, logLevel: 1, // errors alone
     config: themes[theme()],
   });
   plot.setAttribute("role", "img"); // Vega gives it another one
@@ -86,6 +86,15 @@ function drawAll() {
   for (const view of views.values()) view?.finalize();
   views.clear();
   for (const own of $$("[data-chart]")) { seen.unobserve(own); seen.observe(own); }
+  return drawRest();
+}
+
+/** What is in sight is drawn first, as `seen` tells; then, one by one, what is not. */
+async function drawRest() {
+  for (const id of [...specs.keys()]) {
+    await new Promise((done) => setTimeout(done));
+    if (!views.has(id)) await draw(id);
+  }
 }
 
 async function loadCharts() {
@@ -155,7 +164,7 @@ addEventListener("resize", () => {
 async function watchCharts() {
   if (!main.dataset.charts) return;
   await loadCharts();
-  drawAll();
+  await drawAll();
 }
 
 // -- a run that goes on -----------------------------------------------------------------------------------------------
