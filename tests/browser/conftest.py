@@ -14,6 +14,8 @@ from tests.browser.site import OpenPage, Site, viewing
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup)")
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_PATIENCE_MS = 30_000  # of a machine that does much else
+
 _LOST = re.compile(r"net::ERR_(CONNECTION_|INCOMPLETE_|NETWORK_|EMPTY_)")  # what a browser says of a server that is gone
 
 
@@ -28,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[sync_api.Browser]:
     """Debian's Chromium. Of one module: while Playwright is open, nothing in this process may run an event loop of its own."""
+    sync_api.expect.set_options(timeout=_PATIENCE_MS)
     with sync_api.sync_playwright() as playwright:
         # Its own sandbox wants a user that is not root, as CI's is; all that it loads here is ours.
         browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
@@ -45,7 +48,7 @@ def open_page(browser: sync_api.Browser) -> Iterator[OpenPage]:
     contexts, wrong = [], list[str]()
 
     def console(message: sync_api.ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not _LOST.search(message.text):
+        if message.type == "error" and not _LOST.search(message.text):
             wrong.append(f"console: {message.text}")
 
     def request(asked: sync_api.Request) -> None:
@@ -62,7 +65,7 @@ def open_page(browser: sync_api.Browser) -> Iterator[OpenPage]:
             color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}, reduced_motion="reduce"
         )
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(_PATIENCE_MS)
         context.on("console", console)
         context.on("weberror", lambda error: wrong.append(f"exception: {error.error}"))
         context.on("request", request)
