@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conflictscope.board import Board, Flips, Pair
-from conflictscope.outcome import Group, Mode, Outcome, Verdict
+from conflictscope.outcome import Group, Mode, Verdict
 from conflictscope.ranking import GroupFold, GroupHistory, live_posterior
 from conflictscope.rating import DEFAULT_RULE, Ranking, StopRule
 from conflictscope.runfolder import RunFolder
@@ -25,8 +26,7 @@ class _Known:
     """What a monitor has read so far."""
 
     def __init__(self) -> None:
-        self.folds: dict[Group, GroupFold] = {}
-        self.histories: dict[Group, GroupHistory] = {}
+        self.folds: dict[int, tuple[GroupFold, GroupHistory]] = {}  # by the number of the group
         self.rankings: dict[
             Group, tuple[int, Ranking]
         ] = {}  # of the joint posterior, and the number of episodes it is of
@@ -35,11 +35,17 @@ class _Known:
         self.usage: dict[Purpose, Usage] = {}
         self.flips: dict[Group, dict[Pair, Flips]] = {}
         self.timeline = Timeline()
-        self.recent: deque[Outcome] = deque(maxlen=_RECENT)
-        self.last_seq = 0
-        self.last_looks = 0
-        self.last_end = 0
-        self.told_seq = 0
+        self.last_seq = self.last_looks = self.last_end = self.told_seq = 0
+
+    def begin(self, number: int, fold: GroupFold) -> tuple[GroupFold, GroupHistory]:
+        """One more group."""
+        self.folds[number] = fold, GroupHistory(fold)
+        return self.folds[number]
+
+    @property
+    def groups(self) -> list[tuple[GroupFold, GroupHistory]]:
+        """All of them, in alphabetical order."""
+        return sorted(self.folds.values(), key=lambda found: str(found[0].group))
 
 
 class Monitor:
@@ -74,16 +80,16 @@ class Monitor:
             reserved_usd=reserved_usd if running else 0.0,
             limit_usd=meta.get("limits", {}).get("cost_usd"),
             elapsed_s=running_s,
-            rate_per_s=self._rate_per_s(running_s, running=running),
+            rate_per_s=self._rate_per_s(known.verdicts.total(), running_s, running=running),
             failures=dict(known.failures),
             lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
         )
-        rankings = [known.folds[group].ranking() for group in sorted(known.folds, key=str)]
+        rankings = [fold.ranking() for fold, _ in known.groups]
         conversation = await self._reader.conversation(known.told_seq) if known.told_seq else None
         stopped = await self._reader.settled(stop_rule(meta)) if ends_early(meta) else {}
         judges = await self._reader.verdicts()
-        return Snapshot(progress, rankings, list(known.recent), conversation, stopped, judges)
+        return Snapshot(progress, rankings, await self._reader.recent(_RECENT), conversation, stopped, judges)
 
     async def board(self) -> Board:
         """The run as of now, as pages show it. Its snapshot counts no lost looks."""
@@ -91,75 +97,95 @@ class Monitor:
         known = self._known
         return Board(
             snapshot=snapshot,
-            rankings=[self._joint(ranking.group) for ranking in snapshot.rankings],
-            histories={ranking.group: known.histories[ranking.group].history() for ranking in snapshot.rankings},
+            rankings=[self._joint(fold) for fold, _ in known.groups],
+            histories={fold.group: history.history() for fold, history in known.groups},
             flips={group: dict(pairs) for group, pairs in known.flips.items()},
             timeline=known.timeline.stretches(),
             failures=dict(known.failures),
         )
 
-    def _joint(self, group: Group) -> Ranking:
+    def _joint(self, fold: GroupFold) -> Ranking:
         """Made anew where the group has new episodes."""
-        fold, known = self._known.folds[group], self._known.rankings.get(group)
-        episodes = sum(pair.rated + pair.left_out for pair in fold.tally.pairs())
+        known = self._known.rankings.get(fold.group)
+        episodes = fold.tally.episodes
         if known is None or known[0] != episodes:
-            known = self._known.rankings[group] = (episodes, live_posterior(fold))
+            known = self._known.rankings[fold.group] = (episodes, live_posterior(fold))
         return known[1]
 
     async def _read(self, meta: Mapping[str, Any]) -> _Known:
-        """Take in what is new."""
+        """Take in what is new: while some is counted here, the next is looked up there."""
         edition = await self._reader.edition()
         if edition != self._edition:
             self._known, self._edition = _Known(), edition
-        known, timeline = self._known, self._known.timeline
-        sessions = await self._reader.sessions()
-        spans = [(_parse(one.started_at), _parse(one.ended_at or one.started_at)) for one in sessions]
-        timeline.fit(spans)
-        values, pairs = await self._reader.values(), await self._reader.pairs()
+        known = self._known
+        sessions = [
+            (_parse(one.started_at), _parse(one.ended_at or one.started_at)) for one in await self._reader.sessions()
+        ]
+        known.timeline.fit(sessions)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._read_episodes(known, meta))
+                group.create_task(self._read_calls(known))
+                group.create_task(self._read_flips(known))
+        except BaseExceptionGroup as failures:
+            self._edition = None  # some of it was taken in, and some not
+            raise failures.exceptions[0] from None
+        known.timeline.fit(sessions)
+        return known
+
+    async def _read_episodes(self, known: _Known, meta: Mapping[str, Any]) -> None:
+        values, pairs, groups = await self._reader.values(), await self._reader.pairs(), dict[int, Group]()
         async for episodes in self._reader.ended(known.last_seq):
-            for seq, outcome, failure, at in episodes:
-                known.last_seq = seq
-                known.verdicts[outcome.verdict] += 1
-                known.recent.appendleft(outcome)
-                fold = known.folds.get(outcome.group)
-                if fold is None:
-                    fold = known.folds[outcome.group] = GroupFold(outcome.group, values, pairs, stop_rule(meta))
-                    known.histories[outcome.group] = GroupHistory(fold)
-                fold.add(outcome)
-                if outcome.verdict.rated:
-                    known.histories[outcome.group].note()
-                    if outcome.judge is not None and outcome.group.mode is Mode.OPEN_ENDED:
+            done: Counter[tuple[str, str]] = Counter()
+            for (
+                seq,
+                number,
+                scenario_id,
+                value_a,
+                value_b,
+                verdict,
+                strength,
+                shown_first,
+                judge,
+                failure,
+                second,
+            ) in episodes:
+                found = known.folds.get(number)
+                if found is None:
+                    groups = groups or await self._reader.groups()
+                    found = known.begin(number, GroupFold(groups[number], values, pairs, stop_rule(meta)))
+                fold, history = found
+                if fold.count(scenario_id, value_a, value_b, verdict, strength, shown_first):
+                    history.note()
+                    if judge is not None and fold.group.mode is Mode.OPEN_ENDED:
                         known.told_seq = seq
                 if failure is not None:
                     known.failures[failure] += 1
-                timeline.add(at // timeline.stretch_s, Work(episodes=1, failed=outcome.verdict.failed))
-            timeline.fit(spans)
-        known.last_end, calls = await self._reader.calls_ended(known.last_end, timeline.stretch_s)
-        for purpose, stretch, usage, answered, latency_s in calls:
-            known.usage[purpose] = known.usage.get(purpose, Usage()) + usage
-            timeline.add(
-                stretch,
-                Work(
-                    calls=usage.calls,
-                    failed_calls=usage.failed,
-                    input_tokens=usage.input_tokens,
-                    output_tokens=usage.output_tokens,
-                    spent_usd=usage.spent_usd,
-                    answered=answered,
-                    latency_s=latency_s,
-                ),
-            )
-        timeline.fit(spans)
-        known.last_looks, flips = await self._reader.flips(known.last_looks)
-        for (group, pair), new in flips.items():
-            of_group = known.flips.setdefault(group, {})
-            before = of_group.get(pair, Flips(0, 0))
-            of_group[pair] = Flips(before.flipped + new.flipped, before.looked + new.looked)
-        return known
+                done[second, verdict] += 1
+            known.last_seq = episodes[-1].seq
+            for (second, came_to), count in done.items():
+                verdict = Verdict(came_to)
+                known.verdicts[verdict] += count
+                known.timeline.add(second, Work(episodes=count, failed=count * verdict.failed))
 
-    def _rate_per_s(self, elapsed_s: float, *, running: bool) -> float:
+    async def _read_calls(self, known: _Known) -> None:
+        async for last, calls in self._reader.calls_ended(known.last_end):
+            known.last_end = last
+            for purpose, second, usage, answered, latency_s in calls:
+                known.usage[purpose] = known.usage.get(purpose, Usage()) + usage
+                known.timeline.add(second, _work_of(usage, answered, latency_s))
+
+    async def _read_flips(self, known: _Known) -> None:
+        async for last, flips in self._reader.flips(known.last_looks):
+            known.last_looks = last
+            for (group, pair), new in flips.items():
+                of_group = known.flips.setdefault(group, {})
+                before = of_group.get(pair, Flips(0, 0))
+                of_group[pair] = Flips(before.flipped + new.flipped, before.looked + new.looked)
+
+    def _rate_per_s(self, done: int, elapsed_s: float, *, running: bool) -> float:
         """Episodes per second over the last stretch that this monitor saw of a run that goes on, else over all of the run."""
-        now, done = time.monotonic(), sum(self._known.verdicts.values())
+        now = time.monotonic()
         self._seen.append((now, done))
         while now - self._seen[0][0] > _RATE_WINDOW_S:
             self._seen.popleft()
@@ -167,6 +193,18 @@ class Monitor:
         if running and now - then > 1:
             return (done - done_then) / (now - then)
         return done / elapsed_s if elapsed_s > 0 else 0.0
+
+
+def _work_of(usage: Usage, answered: int, latency_s: float) -> Work:
+    return Work(
+        calls=usage.calls,
+        failed_calls=usage.failed,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        spent_usd=usage.spent_usd,
+        answered=answered,
+        latency_s=latency_s,
+    )
 
 
 async def elapsed_s(reader: RunReader, *, running: bool) -> float:

@@ -46,22 +46,31 @@ class Timeline:
         self.stretch_s = 1
         self._work: dict[int, Work] = {}
 
-    def add(self, number: int, work: Work) -> None:
-        """Add to one stretch. number: seconds since 1970 over `stretch_s`, rounded down."""
+    def add(self, second: str, work: Work) -> None:
+        """Add what was done in one second. second: ISO 8601 without a zone, UTC."""
+        moment = datetime.fromisoformat(second).replace(tzinfo=UTC)
+        self._add(int(moment.timestamp()) // self.stretch_s, work)
+        if len(self._work) > MOST_STRETCHES:
+            self._widen()
+
+    def _add(self, number: int, work: Work) -> None:
         own = self._work.get(number)
         if own is None:
             self._work[number] = work
         else:
             own.add(work)
 
+    def _widen(self) -> None:
+        self.stretch_s *= 2
+        narrow, self._work = self._work, {}
+        for number, work in narrow.items():
+            self._add(number // 2, work)
+
     def fit(self, sessions: Iterable[tuple[datetime, datetime]]) -> None:
         """Make stretches so long that there are not too many. sessions: beginning and end of each."""
         spans = [(begin.timestamp(), end.timestamp()) for begin, end in sessions]
         while len(told := self._told(spans)) > MOST_STRETCHES:
-            self.stretch_s *= 2
-            narrow, self._work = self._work, {}
-            for number, work in narrow.items():
-                self.add(number // 2, work)
+            self._widen()
         self._numbers = sorted(told)
 
     def stretches(self) -> Sequence[Stretch]:

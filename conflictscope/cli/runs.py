@@ -249,9 +249,9 @@ def report(
     runs_dir: RunsDir = RUNS,
     as_json: Json = False,
 ) -> None:
-    """One self-contained page about a run: what was found, how sure it is, what could not be said; then every figure and table.
+    """A run as one self-contained page: what was found, how sure, and what could not be said; figures and tables.
 
-    It needs no network, runs no script, prints well, and is the same for the same run file. --json tells which files were written.
+    It needs no network, runs no script, and is the same for the same run file. --json tells which files were written.
 
     Example: [bold]conflictscope report demo -o demo.html --figures figures[/bold]
     """

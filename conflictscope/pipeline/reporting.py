@@ -17,7 +17,7 @@ from conflictscope.pipeline.comparing import compare
 from conflictscope.pipeline.judging import judge_errors
 from conflictscope.pipeline.libraries import stats_of_run, write_text
 from conflictscope.pipeline.runs import check_played
-from conflictscope.ranking import rank_log
+from conflictscope.ranking import folded, rank_group
 from conflictscope.rating import Method
 from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
@@ -81,8 +81,9 @@ async def gather(folder: RunFolder, tell: Callable[[str], None] = lambda text: N
         sessions = await reader.sessions()
         with _told("ranking by three methods", tell):
             rule, errors = stop_rule(meta), await judge_errors(reader)
+            folds = await folded(reader, rule)
             rankings = {
-                method: await rank_log(reader, method, rule, errors if method is Method.POSTERIOR else None)
+                method: [rank_group(fold, method, rule, errors.get(fold.group)) for fold in folds]
                 for method in _METHODS
             }
         with _told("measuring the scenarios", tell):

@@ -44,13 +44,15 @@ class RunsFolder:
     """The runs that lie in a folder. A RunSource.
 
     However many look at a run, it is read once; and at most _MOST_WATCHED runs are followed at once, each until `linger_s`
-    seconds after the last one has left. A run that lies elsewhere and is only linked into the folder is none of its runs. runs_dir: the
-    folder, or that of a single run.
+    seconds after the last one has left. A run that lies elsewhere and is only linked into the folder is none of its runs.
+
+    runs_dir: the folder, or that of a single run.
     """
 
     def __init__(self, runs_dir: Path, *, linger_s: float = _LINGER_S) -> None:
         self._folder = runs_dir.resolve()
         self._linger_s = linger_s
+        self._closed = False
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
         self._cards: _Kept[RunCard] = _Kept()
         self._comparisons: _Kept[Comparisons] = _Kept()
@@ -63,6 +65,7 @@ class RunsFolder:
 
     async def close(self) -> None:
         """Follow no run any longer; whoever looks at one sees its end."""
+        self._closed = True
         for watched in list(self._watched.values()):
             await watched.close()
         self._watched.clear()
@@ -120,6 +123,8 @@ class RunsFolder:
     async def boards(self, run: str) -> AsyncGenerator[Board]:
         """The run as of now, and then anew whenever something has happened; always the newest."""
         folder = self._find(run)
+        if self._closed:
+            return
         watched = self._watched.get(run)
         if watched is None or watched.over:
             await self._make_room()

@@ -13,7 +13,7 @@ from conflictscope.ranking.judge_error import (
     judge_error_from_gold,
 )
 from conflictscope.ranking.looks import judge_agreement, order_effects, retests, unrated
-from conflictscope.ranking.methods import live_posterior, rank_group, rank_log
+from conflictscope.ranking.methods import folded, live_posterior, rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
 from conflictscope.ranking.reference import score_both
 from conflictscope.ranking.stability import stability
@@ -40,6 +40,7 @@ __all__ = [
     "fit_bradley_terry",
     "fit_corrected",
     "fit_posterior",
+    "folded",
     "judge_agreement",
     "judge_error_from_gold",
     "live_posterior",

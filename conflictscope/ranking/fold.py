@@ -13,7 +13,7 @@ from conflictscope.ranking.clustering import effective_cells
 from conflictscope.ranking.components import components
 from conflictscope.ranking.posterior import Posterior, fit_cells
 from conflictscope.ranking.stopping import convergence
-from conflictscope.ranking.tally import Tally
+from conflictscope.ranking.tally import Kind, Tally
 from conflictscope.ranking.trueskill import TrueSkillRanker
 from conflictscope.rating import (
     DEFAULT_RULE,
@@ -53,22 +53,36 @@ class GroupFold:
         self._ranker.add(values)
         self.prior = ranker.prior
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome, and rate it where it is evidence."""
-        self.tally.add(outcome)
-        if outcome.verdict.rated:
-            self._posterior = self._convergence = None
-            # In alphabetical order, so that it makes no difference which side a scenario gave to which value.
-            if outcome.value_a < outcome.value_b:
-                self._ranker.update(outcome.value_a, outcome.value_b, outcome.verdict)
-            else:
-                verdict = {Verdict.A: Verdict.B, Verdict.B: Verdict.A}.get(outcome.verdict, outcome.verdict)
-                self._ranker.update(outcome.value_b, outcome.value_a, verdict)
+    def add(self, outcome: Outcome) -> bool:
+        """Count one outcome, and rate it where it is evidence. Returns whether it is."""
+        return self._rate(self.tally.add(outcome))
+
+    def count(
+        self,
+        scenario_id: str,
+        value_a: str,
+        value_b: str,
+        verdict: Verdict | str,
+        strength: int | None,
+        shown_first: str | None,
+    ) -> bool:
+        """The same by its parts, as in Tally.count."""
+        return self._rate(self.tally.count(scenario_id, value_a, value_b, verdict, strength, shown_first))
+
+    def _rate(self, kind: Kind) -> bool:
+        self._convergence = None  # an outcome that is no evidence may be the first of its pair, which then has none
+        if kind.code is None:
+            return False
+        self._posterior = None
+        # In alphabetical order, so that it makes no difference which side a scenario gave to which value.
+        value_a, value_b = kind.pair
+        self._ranker.update(value_a, value_b, kind.verdict)
+        return True
 
     @property
     def posterior(self) -> Posterior:
         """The joint posterior of three levels (win, tie, loss), fitted anew where something was learned."""
-        if self._posterior is None:
+        if self._posterior is None or len(self._posterior.mu) < len(self.tally.values):
             self._posterior = fit_cells(effective_cells(self.tally), len(self.tally.values))
         return self._posterior
 

@@ -39,6 +39,11 @@ async def rank_log(
     errors: how often the verdicts of each group are wrong, for the posterior to take into account, or why that is not known. The
     live TrueSkill rating is folded in the canonical order here; the other methods know counts only.
     """
+    return [rank_group(fold, method, rule, (errors or {}).get(fold.group)) for fold in await folded(log, rule)]
+
+
+async def folded(log: OutcomeLog, rule: StopRule = DEFAULT_RULE) -> list[GroupFold]:
+    """Each group with all its outcomes, in the canonical order: what every method ranks by."""
     values, pairs, ties = await log.values(), await log.pairs(), await log.tie_shares()
     folds: dict[Group, GroupFold] = {}
     async for outcome in log.canonical_outcomes():
@@ -47,7 +52,7 @@ async def rank_log(
             fold = GroupFold(outcome.group, values, pairs, rule, ties.get(outcome.group, 0.0))
             folds[outcome.group] = fold
         fold.add(outcome)
-    return [rank_group(fold, method, rule, (errors or {}).get(fold.group)) for fold in folds.values()]
+    return list(folds.values())
 
 
 def rank_group(

@@ -29,27 +29,37 @@ OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario
     e.strength, e.shown_first, e.judge"""
 _KIND = "substr({0}, 1, instr({0} || ':', ':') - 1)"
 _ROWS_AT_ONCE = 5_000
+_CALLS_AT_ONCE = 20_000
 _WINDOW = 4_096  # episodes that one query looks through: it takes some ten milliseconds, so that nobody waits long for its end
 
 
 class Ended(NamedTuple):
-    """An episode that has ended. failure: its kind. at: seconds since 1970."""
+    """An episode that has ended, in the words of the run file.
+
+    group: its number, as in `groups`. failure: its kind. second: when it was committed, in UTC, as ISO 8601 without a zone.
+    """
 
     seq: int
-    outcome: Outcome
+    group: int
+    scenario_id: str
+    value_a: str
+    value_b: str
+    verdict: str
+    strength: int | None
+    shown_first: str | None
+    judge: str | None
     failure: str | None
-    at: int
+    second: str
 
 
 class CallGroup(NamedTuple):
-    """Calls of one purpose that were sent in one stretch and have ended.
+    """Calls of one purpose that were sent in one second and have ended.
 
-    stretch: seconds since 1970 over the length of a stretch, rounded down. answered: how many have a reply that was waited for;
-    latency_s: in sum.
+    second: as in Ended. answered: how many have a reply that did not come in a batch; latency_s: in sum.
     """
 
     purpose: Purpose
-    stretch: int
+    second: str
     usage: Usage
     answered: int
     latency_s: float
@@ -73,30 +83,45 @@ class Browsing:
         [found] = await self._rows(query, {"judge": self._judge})
         return tuple(found)
 
-    async def ended(self, after: int = 0) -> AsyncIterator[Sequence[Ended]]:
-        """Episodes after the `after`-th, in the order in which they were committed, some thousand at once."""
-        query = f"""SELECT {OUTCOME_COLUMNS}, iif(e.failure IS NULL, NULL, {_KIND.format("e.failure")}),
-                    CAST(strftime('%s', e.created_at) AS INTEGER)
-                    FROM episodes e CROSS JOIN groups g ON g.id = e.group_id WHERE e.seq > ? ORDER BY e.seq"""
-        async with self._connection.execute(query, (after,)) as cursor:
-            while rows := await cursor.fetchmany(_ROWS_AT_ONCE):
-                yield [Ended(row[0], outcome_of(row[:-2]), row[-2], row[-1]) for row in rows]
+    async def groups(self) -> dict[int, Group]:
+        """What each group's number stands for."""
+        rows = await self._rows("SELECT id, target, mode, steering, behavior FROM groups")
+        return {number: group_of(names) for number, *names in rows}
 
-    async def calls_ended(self, after: int, stretch_s: int) -> tuple[int, list[CallGroup]]:
-        """What calls took that ended after the `after`-th, by purpose and stretch; and how many have ended now."""
-        query = """SELECT role, target, model, strftime('%s', created_at) / :stretch, count(*), sum(state = 'failed'),
+    async def recent(self, number: int) -> list[Outcome]:
+        """The latest outcomes, newest first."""
+        query = f"""SELECT {OUTCOME_COLUMNS} FROM episodes e CROSS JOIN groups g ON g.id = e.group_id
+                    ORDER BY e.seq DESC LIMIT ?"""
+        return [outcome_of(row) for row in await self._rows(query, (number,))]
+
+    async def ended(self, after: int = 0) -> AsyncIterator[list[Ended]]:
+        """Episodes after the `after`-th, in the order in which they were committed, some thousand at once."""
+        query = f"""SELECT seq, group_id, scenario_id, value_a, value_b, verdict, strength, shown_first, judge,
+                    iif(failure IS NULL, NULL, {_KIND.format("failure")}), substr(created_at, 1, 19)
+                    FROM episodes WHERE seq > ? ORDER BY seq LIMIT {_ROWS_AT_ONCE}"""
+        while rows := await self._rows(query, (after,)):
+            yield [Ended._make(row) for row in rows]
+            after = rows[-1][0]
+
+    async def calls_ended(self, after: int = 0) -> AsyncIterator[tuple[int, list[CallGroup]]]:
+        """What calls took that ended after the `after`-th, by purpose and second, many calls at once; and up to which."""
+        query = """SELECT role, target, model, substr(created_at, 1, 19), count(*), sum(state = 'failed'),
                    sum(state = 'abandoned'), sum(state = 'committed' AND cost_usd IS NULL), sum(input_tokens),
                    sum(output_tokens), total(cost_usd), total(reserved_usd), sum(state = 'committed' AND batch IS NULL),
-                   total(iif(state = 'committed' AND batch IS NULL, latency_s, 0)), max(ended)
-                   FROM calls WHERE ended > :after GROUP BY 1, 2, 3, 4"""
-        rows = await self._rows(query, {"after": after, "stretch": stretch_s})
-        found = [CallGroup(Purpose(*row[:3]), row[3], Usage(*row[4:12]), *row[12:14]) for row in rows]
-        return max((row[-1] for row in rows), default=after), found
+                   total(iif(state = 'committed' AND batch IS NULL, latency_s, 0))
+                   FROM calls INDEXED BY calls_by_end WHERE ended > :after AND ended <= :last GROUP BY 1, 2, 3, 4"""
+        [(newest,)] = await self._rows("SELECT max(ended) FROM calls")
+        while after < (newest or 0):
+            last = min(newest, after + _CALLS_AT_ONCE)
+            rows = await self._rows(query, {"after": after, "last": last})
+            yield last, [CallGroup(Purpose(*row[:3]), row[3], Usage(*row[4:12]), *row[12:]) for row in rows]
+            after = last
 
-    async def flips(self, after: int = 0) -> tuple[int, dict[tuple[Group, Pair], Flips]]:
-        """Of the episodes after the `after`-th, how often the order in which a judge saw the actions decided; and the last one.
+    async def flips(self, after: int = 0) -> AsyncIterator[tuple[int, dict[tuple[Group, Pair], Flips]]]:
+        """In how many of the episodes after the `after`-th the order decided in which a judge saw the actions, some thousand at
+        once; and up to which episode.
 
-        Of each judge its first two looks count that saw both orders, found the conversation settled and named an action, as in
+        Of each judge the first two looks count that saw both orders, found the conversation settled and named an action, as in
         `judged_groups`; the order decided where it did for some judge.
         """
         query = """SELECT g.target, g.mode, g.steering, g.behavior, min(e.value_a, e.value_b), max(e.value_a, e.value_b),
@@ -110,9 +135,12 @@ class Browsing:
                            AND x.choice IN ('a', 'b') AND y.choice IN ('a', 'b') GROUP BY o.seq, x.judge
                        ) GROUP BY seq
                    ) e JOIN groups g ON g.id = e.group_id GROUP BY 1, 2, 3, 4, 5, 6"""
-        [(last,)] = await self._rows("SELECT coalesce(max(seq), 0) FROM episodes")
-        rows = await self._rows(query, {"after": after, "last": last}) if last > after else []
-        return last, {(group_of(row[:4]), (row[4], row[5])): Flips(*row[6:]) for row in rows}
+        [(newest,)] = await self._rows("SELECT coalesce(max(seq), 0) FROM episodes")
+        while after < newest:
+            last = min(newest, after + _ROWS_AT_ONCE)
+            rows = await self._rows(query, {"after": after, "last": last})
+            yield last, {(group_of(row[:4]), (row[4], row[5])): Flips(*row[6:]) for row in rows}
+            after = last
 
     # -- episodes --------------------------------------------------------------------------------------------------------
 

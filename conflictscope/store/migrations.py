@@ -194,6 +194,12 @@ MIGRATIONS: dict[str, str] = {
             PRIMARY KEY (episode, annotator)
         ) WITHOUT ROWID;
     """,
+    "0009_views": """
+        DROP INDEX calls_by_end;
+        CREATE INDEX calls_by_end ON calls (  -- all that a page adds up, so that it need not read requests and replies
+            ended, role, target, model, state, batch, input_tokens, output_tokens, cost_usd, reserved_usd, latency_s, created_at
+        ) WHERE ended IS NOT NULL;
+    """,
 }
 
 

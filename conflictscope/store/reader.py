@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -87,10 +88,19 @@ class RunReader(Browsing):
         """
         if not path.is_file():
             raise StoreError(f"{path}: no such run file")
+        wal = path.with_name(f"{path.name}-wal")
+        writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        # Not mode=ro where it can be helped: the last connection to close tidies the write-ahead log away, and a read-only one
+        # cannot. Where nobody can write, and there is no such log, the file is all there is.
+        mode = "mode=rw" if writable else "mode=ro" if wal.exists() and wal.stat().st_size else "immutable=1"
         try:
-            # Not mode=ro: the last connection to close tidies the write-ahead log away, and a read-only one cannot.
-            async with aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True) as connection:
+            async with aiosqlite.connect(f"{path.absolute().as_uri()}?{mode}", uri=True) as connection:
                 if await applied_migrations(connection) < MIGRATIONS.keys():
+                    if not writable:
+                        raise StoreError(
+                            "made by an older version of ConflictScope, and it cannot be brought up to date where it cannot be "
+                            "written: copy its folder elsewhere"
+                        )
                     async with aiosqlite.connect(path, isolation_level=None) as upgrading:
                         await migrate(upgrading)
                 if judge is not None:

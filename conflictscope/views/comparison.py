@@ -47,12 +47,12 @@ def print_comparisons(console: Console, found: Comparisons) -> None:
 def _print_summary(console: Console, comparisons: Sequence[Comparison]) -> None:
     """A row each, what is held fixed as a heading; the least alike first."""
     table = _table("", "shared", "tau", "rho", "moved")
-    ordered = sorted(comparisons, key=lambda comparison: (comparison.by[0].value, _held(comparison)))
-    for heading, rows in groupby(ordered, key=_held):
+    ordered = sorted(comparisons, key=lambda comparison: (comparison.by[0].value, held(comparison)))
+    for heading, rows in groupby(ordered, key=held):
         table.add_row(plain(heading, "bold"))
         for row in sorted(rows, key=lambda comparison: comparison.tau.value if comparison.tau else 2.0):
             table.add_row(
-                Padding(plain(_sides(row)), (0, 0, 0, 2)),
+                Padding(plain(sides(row)), (0, 0, 0, 2)),
                 f"{row.scenarios:,}",
                 _figure(row.tau),
                 f"{row.rho.value:+.2f}" if row.rho else "-",
@@ -70,7 +70,7 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
     first, second = comparison.unshared
     unshared = f" ({first:,} and {second:,} not)" if first or second else ""
     console.print(
-        plain(f"{_held(comparison)}: {_sides(comparison)}", "bold").append_text(
+        plain(f"{held(comparison)}: {sides(comparison)}", "bold").append_text(
             plain(f"  {comparison.scenarios:,} scenarios shared{unshared}", "dim")
         )
     )
@@ -151,13 +151,13 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _held(comparison: Comparison) -> str:
+def held(comparison: Comparison) -> str:
     """What both groups have in common."""
     first = comparison.first
     return " / ".join(filter(None, (by.of(first) for by in By if by is not comparison.by[0])))
 
 
-def _sides(comparison: Comparison) -> str:
+def sides(comparison: Comparison) -> str:
     return f"{_side(comparison.by[0], comparison.first)} → {_side(comparison.by[0], comparison.second)}"
 
 

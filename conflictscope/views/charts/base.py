@@ -33,7 +33,8 @@ _MOST_NAME = 500  # characters
 _PPI = 144
 _PLACES = re.compile(r' (?:d|transform)="[^"<>]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")  # of a pixel: the rest is most of a file
-_OWN_NAMES = re.compile(r'( id="|url\(#)(?=gradient|clip)')
+_MARKS = re.compile(r' role="graphics-\w+" aria-roledescription="[\w -]*"')  # of no use to those who hear a page
+_OWN_NAMES = re.compile(r'( id="|url\(#)(gradient|clip)_?\d+')  # counted through all charts of a process
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 # Told apart by people who see few colours (after Okabe and Ito 2008), each with a contrast of at least 3 to white and to the dark
@@ -95,7 +96,9 @@ def chart_spec(chart: AnyChart) -> dict[str, Any]:
     # Altair would check every row against the schema, which takes seconds where there are many.
     rows, bare = chart_rows(chart), chart.copy(deep=False)
     bare.data = data([])
-    spec = {key: part for key, part in bare.to_dict().items() if key != "config"}  # Altair's own; ours is `theme`
+    spec = {
+        key: part for key, part in bare.to_dict(validate=False).items() if key != "config"
+    }  # Altair's own; ours is `theme`
     return spec | {"data": data(rows)}
 
 
@@ -145,7 +148,8 @@ def inline_svg(chart: AnyChart, name: str, says: str) -> str:
 
     svg = vl_convert.vegalite_to_svg(chart_spec(chart), config=_theme("currentColor", "currentColor"))
     svg = _PLACES.sub(lambda places: _DIGITS.sub(r"\1", places[0]), svg)
-    svg = _OWN_NAMES.sub(rf"\g<1>{name}-", svg)
+    svg = _MARKS.sub("", svg)
+    svg = _OWN_NAMES.sub(rf"\g<1>{name}-\g<2>", svg)
     title = f'<title id="{name}-title">{html.escape(named(says))}</title>'
     opened = f'<svg role="img" aria-labelledby="{name}-title"' + svg.removeprefix("<svg")
     return opened.replace(">", f">{title}", 1)

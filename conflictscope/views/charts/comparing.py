@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from conflictscope.audit import Audit
 from conflictscope.comparison import Alignment, Comparison, Estimate
 from conflictscope.views.charts.base import MUTED, PALETTE, STEP, WIDTH, Row, colours, data, named
+from conflictscope.views.comparison import held, sides
 
 if TYPE_CHECKING:
     from conflictscope.views.charts.base import AnyChart
@@ -37,17 +38,13 @@ def shift_chart(comparison: Comparison) -> AnyChart:
         color=alt.Color("colour:N", scale=None),
         tooltip=["value:N", "first:Q", "second:Q", "difference:N", "resolved:N"],
     )
-    by = " and ".join(by.value for by in comparison.by)
-    sides = [
-        " and ".join(by.of(group) or "none" for by in comparison.by) for group in (comparison.first, comparison.second)
-    ]
     return alt.layer(
         base.mark_rule(strokeWidth=7, opacity=0.22).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
         base.mark_rule(strokeWidth=2).encode(x=alt.X("first:Q", title=title), x2="second:Q"),
         base.mark_point(filled=False, size=70, strokeWidth=2, opacity=1).encode(x=alt.X("first:Q", title=title)),
         base.mark_point(filled=True, size=80, opacity=1).encode(x=alt.X("second:Q", title=title)),
         data=data(rows),
-    ).properties(title=named(f"{by}: {sides[0]} (hollow) to {sides[1]} (full)"), width=WIDTH, height=alt.Step(STEP + 4))
+    ).properties(title=named(f"{held(comparison)}: {sides(comparison)}"), width=WIDTH, height=alt.Step(STEP + 4))
 
 
 def steering_chart(alignments: Sequence[Alignment]) -> AnyChart:

@@ -54,19 +54,20 @@ def convergence_chart(history: History) -> AnyChart:
     """The live ratings of one group over its rated outcomes: a line and a 95 % band a value, its name at the end of the line."""
     import altair as alt
 
+    # Channels are given as such, not as strings, which Altair takes 25 ms each to make sense of: a live page makes many.
     x = alt.X("outcomes:Q", title="rated outcomes", axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     y = alt.Y("mu:Q", title="rating", scale=alt.Scale(zero=False))
-    base = alt.Chart().encode(x=x, y=y, detail="value:N", color=alt.Color("colour:N", scale=None))
-    tooltip = ["value:N", "outcomes:Q", _number("mu"), _number("low"), _number("high")]
+    base = alt.Chart().encode(x=x, y=y, detail=alt.Detail("value:N"), color=alt.Color("colour:N", scale=None))
+    tooltip = [alt.Tooltip("value:N"), alt.Tooltip("outcomes:Q"), _number("mu"), _number("low"), _number("high")]
     layers = [
         base.mark_line(strokeWidth=2),
         base.transform_filter("datum.label != ''").mark_point(filled=True, size=40, opacity=1).encode(tooltip=tooltip),
         base.transform_filter("datum.label != ''")
         .mark_text(align="left", dx=9, limit=LABEL)
-        .encode(y="label_at:Q", text="label:N", tooltip=tooltip),
+        .encode(y=alt.Y("label_at:Q"), text=alt.Text("label:N"), tooltip=tooltip),
     ]
     if len(history.values) <= _MOST_BANDS:
-        layers.insert(0, base.mark_area(opacity=0.14).encode(y="low:Q", y2="high:Q"))
+        layers.insert(0, base.mark_area(opacity=0.14).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q")))
     return alt.layer(*layers, data=data(_points(history))).properties(
         title=named(history.group), width=WIDTH, height=max(_HEIGHT, _LABEL_PX * len(history.values))
     )
@@ -125,8 +126,9 @@ def doubt_chart(histories: Sequence[History], alpha: float) -> AnyChart:
             ends.append(len(rows) - 1)
     top = max((row["drawn"] for row in rows), default=1.0)
     gap = (math.log10(max(top, 1.0)) - math.log10(_LEAST_DOUBT)) * _LABEL_PX / height
+    last = max((rows[end]["outcomes"] for end in ends), default=0)  # where no line crosses a label
     for end, at in zip(ends, apart([math.log10(rows[end]["drawn"]) for end in ends], gap), strict=True):
-        rows[end] |= {"label": rows[end]["group"], "label_at": 10**at}
+        rows[end] |= {"label": rows[end]["group"], "label_at": 10**at, "label_x": last}
     scale = alt.Scale(type="log", domainMin=_LEAST_DOUBT, nice=False)
     x = alt.X("outcomes:Q", title="rated outcomes", axis=alt.Axis(grid=False))
     y = alt.Y("drawn:Q", title="doubt", scale=scale, axis=alt.Axis(tickCount=4, format="~g"))
@@ -141,7 +143,7 @@ def doubt_chart(histories: Sequence[History], alpha: float) -> AnyChart:
     return alt.layer(
         settled,
         base.mark_line(strokeWidth=2).encode(tooltip=["group:N", "outcomes:Q", _number("doubt")]),
-        labels.encode(y="label_at:Q", text="label:N"),
+        labels.encode(x="label_x:Q", y="label_at:Q", text="label:N"),
         data=data(rows),
     ).properties(title=f"settled below {alpha:g}", width=WIDTH, height=height)
 
@@ -233,16 +235,20 @@ def pair_matrix(ranking: Ranking, flips: Mapping[Pair, Flips]) -> AnyChart:
         title="share won",
         legend=alt.Legend(format="%", gradientLength=120),
     )
+    counts = ("wins:Q", "losses:Q", "ties:Q", "left_out:Q", "flips:N")
     tooltip = [
-        "winner:N", "loser:N", alt.Tooltip("share:Q", format=".0%"), "wins:Q", "losses:Q", "ties:Q", "left_out:Q", "flips:N",
-    ]  # fmt: skip
+        alt.Tooltip("winner:N"),
+        alt.Tooltip("loser:N"),
+        alt.Tooltip("share:Q", format=".0%"),
+        *map(alt.Tooltip, counts),
+    ]
     base = alt.Chart().encode(x=x, y=y)
     layers = [base.mark_rect(cornerRadius=2).encode(color=share, tooltip=tooltip)]
     if few:
         layers.append(
             base.mark_text(color="#111111", fontSize=12, dy=-6).encode(text=alt.Text("share:Q", format=".0%"))
         )
-        layers.append(base.mark_text(color="#333333", fontSize=10, dy=8).encode(text="counts:N"))
+        layers.append(base.mark_text(color="#333333", fontSize=10, dy=8).encode(text=alt.Text("counts:N")))
     return alt.layer(*layers, data=data(rows)).properties(
         title=named(ranking.group), width=alt.Step(width), height=alt.Step(height)
     )

@@ -20,6 +20,7 @@ from conflictscope.librarystats import Share
 from conflictscope.outcome import Verdict
 from conflictscope.rating import SURE, Method
 from conflictscope.views.charts import inline_svg
+from conflictscope.views.comparison import held, sides
 from conflictscope.views.report.contents import Report
 from conflictscope.views.report.figures import Drawn, report_figures
 from conflictscope.views.report.words import found, sure, unsaid
@@ -48,16 +49,17 @@ def report_html(report: Report, figures: Mapping[str, Drawn], command: str) -> s
         "duration": duration,
     }
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
-    drawn = {name: Markup(inline_svg(each.chart, name, each.says)) for name, each in figures.items()}
     return environment.get_template("page.html").render(
         report=report,
-        style=Markup(style),
+        style=style,
         figures=figures,
-        svg=drawn,
+        svg={name: inline_svg(each.chart, name, each.says) for name, each in figures.items()},
         found=found(report),
         sure=sure(report),
         unsaid=unsaid(report),
         command=command,
+        held=held,
+        sides=sides,
         Method=Method,
         Verdict=Verdict,
         SURE=SURE,

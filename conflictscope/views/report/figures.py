@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from conflictscope.comparison import Comparison
 from conflictscope.outcome import Group
 from conflictscope.rating import Ranking
+from conflictscope.redaction import redact
 from conflictscope.views import charts
+from conflictscope.views.comparison import held, sides
 from conflictscope.views.report.contents import Report
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ class Drawn:
 
 
 def report_figures(report: Report) -> dict[str, Drawn]:
-    """By name; the sections are `rankings`, a group, `compared`, `steering`, `scenarios`, `judging`, `episodes`, `cost`."""
+    """By name. Sections: `rankings`, a group, `A to B` of two groups, `steering`, `scenarios`, `judging`, `episodes`, `cost`."""
     figures: dict[str, Drawn] = {}
     for name, drawn in _figures(report):
-        short = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST].rstrip("-")
+        short = re.sub(r"[^a-z0-9]+", "-", redact(name).lower()).strip("-")[:_LONGEST].rstrip("-")
         figures[short if short not in figures else f"{short}-{len(figures)}"] = drawn
     return figures
 
@@ -51,17 +52,20 @@ def _figures(report: Report) -> Iterator[tuple[str, Drawn]]:
     histories = [board.histories[ranking.group] for ranking in rated if ranking.group in board.histories]
     if histories:
         rule = rated[0].convergence.rule
-        says = "Doubt: the chance that neighbours stand in the wrong order and are not practically equal, summed; a line a group."
+        says = (
+            "Doubt: the chance that neighbours stand in the wrong order and are not practically equal; a line a group."
+        )
         yield "convergence", Drawn("rankings", charts.doubt_chart(histories, rule.alpha), says)
     shown = [each for comparisons in report.compared_by().values() for each in comparisons][:_MOST_SHIFTS]
     for comparison in shown:
-        says = f"{_sides(comparison)}: utility in the first (hollow) and the second (full), with the 95 % interval of the difference."
-        yield f"shift {_sides(comparison)}", Drawn("compared", charts.shift_chart(comparison), says)
+        told = f"{held(comparison)}: {sides(comparison)}"
+        says = f"{told}: utility in the first (hollow) and the second (full), with the 95 % interval of the difference."
+        yield f"shift {told}", Drawn(f"{comparison.first} to {comparison.second}", charts.shift_chart(comparison), says)
     if report.comparisons.alignments:
         says = "Share of outcomes that agree with the stated ranking, without steering (hollow) and with it (full)."
         yield "steering", Drawn("steering", charts.steering_chart(report.comparisons.alignments), says)
     if report.library is not None:
-        says = "Shares of scenarios with 95 % intervals: checks passed, near-duplicates, agreement and clear preferences of targets."
+        says = "Shares of scenarios with 95 % intervals: checks, near-duplicates, agreement and clear preferences of targets."
         yield "scenarios", Drawn("scenarios", charts.library_chart([report.library]), says)
     if report.audit is not None and any(effect.both_orders and effect.flips for effect in report.audit.orders):
         says = "Share of conversations judged otherwise in the other order of the actions, with 95 % intervals."
@@ -96,7 +100,3 @@ def _of_group(report: Report, group: Group, rankings: list[Ranking]) -> Iterator
     if group in report.board.histories:
         says = f"{group}: live TrueSkill ratings over the rated outcomes, with 95 % intervals."
         yield f"history {group}", Drawn(section, charts.convergence_chart(report.board.histories[group]), says)
-
-
-def _sides(comparison: Comparison) -> str:
-    return f"{comparison.first} to {comparison.second}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 
 from conflictscope.comparison import Alignment, By, Comparison
 from conflictscope.rating import SURE, Ranking
+from conflictscope.views.comparison import held, sides
 from conflictscope.views.report.contents import Report
 
 _MOST = 12  # sentences of a kind; the tables have them all
@@ -79,7 +80,7 @@ def _moved(comparison: Comparison) -> str | None:
         for ends in [(abs(shift.utility_difference.low), abs(shift.utility_difference.high))]
     )
     more = f", and {len(moves) - _MOST_NAMED} more values" if len(moves) > _MOST_NAMED else ""
-    return f"{comparison.second} beside {comparison.first}: {told}{more} (utilities in probit units)."
+    return f"{held(comparison)}, {sides(comparison)}: {told}{more} (probit units)."
 
 
 def _reached(alignment: Alignment) -> str:
@@ -91,9 +92,13 @@ def _reached(alignment: Alignment) -> str:
         told += ", a change that may be chance"
     else:
         told += f", which is {reached.value:.0%} [{reached.low:.0%}, {reached.high:.0%}] of what there was to gain"
-    others = [shift.value for shift in alignment.others if shift.utility_difference.resolved]
+    others = [
+        shift.value
+        for shift in alignment.others
+        if shift.utility_difference.resolved and shift.value not in alignment.ranking
+    ]
     if others:
-        told += f"; beside the point, it also moved {', '.join(others[:_MOST_NAMED])}"
+        told += f"; of values that it does not name it moved {', '.join(others[:_MOST_NAMED])}"
     return f"{told}."
 
 
@@ -101,8 +106,8 @@ def _settled(report: Report) -> Iterator[str]:
     settled = sum(ranking.converged for ranking in report.main)
     rule = report.main[0].convergence.rule
     yield (
-        f"{settled} of {len(report.main)} rankings are settled: the chance that any neighbours stand in the wrong order and are "
-        f"not practically equal is at most {rule.alpha:g}."
+        f"Settled: {settled} of {_count(len(report.main), 'ranking')}; there, the chance that neighbours stand in the wrong "
+        f"order and are not practically equal is at most {rule.alpha:g}."
     )
 
 
@@ -125,13 +130,13 @@ def _methods(report: Report) -> Iterator[str]:
     groups = list(report.by_group())
     differ = [group for group, methods in groups if len({tuple(ranking.order) for ranking in methods.values()}) > 1]
     same = len(groups) - len(differ)
-    told = f"The joint posterior, Bradley-Terry and TrueSkill put the values in the same order in {same} of {len(groups)} groups"
+    told = f"Posterior, Bradley-Terry and TrueSkill put the values in the same order in {same} of {_count(len(groups), 'group')}"
     yield f"{told}; not in {_listed(differ)}." if differ else f"{told}."
     failing = {ranking.group: [c.name for c in ranking.checks if c.passed is False] for ranking in report.main}
     failing = {group: names for group, names in failing.items() if names}
     if failing:
         told = "; ".join(f"{group}: {', '.join(names)}" for group, names in islice(failing.items(), _MOST_NAMED))
-        yield f"Checks of the fit that did not pass, in {len(failing)} of {len(groups)} groups: {told}."
+        yield f"Checks of the fit that did not pass, in {len(failing)} of {_count(len(groups), 'group')}: {told}."
     else:
         yield "No check of the fit failed."
 
@@ -142,7 +147,7 @@ def _judging(report: Report) -> Iterator[str]:
     turned = [r.group for r in corrected if r.uncorrected is not None and r.order != r.uncorrected.order]
     if corrected:
         says = dict.fromkeys(r.judge_error.says for r in corrected if r.judge_error is not None)
-        yield f"The judge's error is corrected for in {len(corrected)} groups: {'; '.join(islice(says, 3))}."
+        yield f"The judge's error is corrected for in {_count(len(corrected), 'group')}: {'; '.join(islice(says, 3))}."
         yield (
             f"Without the correction the order would be another in {_listed(turned)}."
             if turned
@@ -161,7 +166,7 @@ def _judging(report: Report) -> Iterator[str]:
 def _scoring(report: Report) -> Iterator[str]:
     if report.audit is not None and report.audit.beside:
         changes = len(report.audit.changes())
-        many = f"{changes} conclusions would change" if changes else "no conclusion would change"
+        many = f"{_count(changes, 'conclusion')} would change" if changes else "no conclusion would change"
         yield f"Had these episodes been scored as the paper's code does, {many}."
 
 
@@ -197,8 +202,8 @@ def _left_out(report: Report) -> Iterator[str]:
     if many:
         groups = len({group for group, _ in many})
         yield (
-            f"More than {_MUCH_LEFT_OUT:.0%} of a pair's episodes are left out in {len(many)} pairs of values, in {groups} of "
-            f"{len(report.main)} groups: what those episodes would have shown is not known, and it may differ from the rest."
+            f"More than {_MUCH_LEFT_OUT:.0%} of episodes are left out in {_count(len(many), 'pair')} of values, in {groups} of "
+            f"{_count(len(report.main), 'group')}: what they would have shown is not known, and may differ from the rest."
         )
     bounds = [
         f"{ranking.group}: {value} {best} to {worst}"
@@ -221,8 +226,12 @@ def _not_told(report: Report) -> Iterator[str]:
         yield "What the scenarios are like is not known: the run holds outcomes, and no scenario."
 
 
-def _most(counts: object) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))  # type: ignore[attr-defined]
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _listed(things: Sequence[object]) -> str:

@@ -164,7 +164,7 @@ addEventListener("resize", () => {
 async function watchCharts() {
   if (!main.dataset.charts) return;
   await loadCharts();
-  await drawAll();
+  drawAll();
 }
 
 // -- a run that goes on -----------------------------------------------------------------------------------------------
@@ -182,7 +182,25 @@ async function renew() {
   return true;
 }
 
-let news = Promise.resolve();
+let news = null; // what came while the page was busy, in one
+let busy = false;
+async function take(event) {
+  const { texts, meters, tables, charts, ...whole } = JSON.parse(event.data);
+  const kinds = Object.entries({ texts, meters, tables, charts }).map(([kind, own]) => [kind, { ...news?.[kind], ...own }]);
+  news = { ...whole, ...Object.fromEntries(kinds) };
+  if (busy) return;
+  busy = true;
+  try {
+    while (news) {
+      const now = news;
+      news = null;
+      await show(now);
+    }
+  } finally {
+    busy = false;
+  }
+}
+
 async function show({ layout, texts, meters, tables, charts, running }) {
   const live = document.getElementById("live");
   if (live.dataset.layout !== layout) {
@@ -228,9 +246,7 @@ function connect() {
   source = new EventSource(main.dataset.events);
   source.addEventListener("state", (event) => {
     heard();
-    const data = event.data;
-    // One after the other; nothing is put off for long, for the server sends what is newest, not all that was.
-    news = news.then(() => show(JSON.parse(data))).catch((error) => console.error(error));
+    take(event);
   });
   source.addEventListener("ping", heard);
   source.onerror = lost;
