@@ -129,11 +129,6 @@ class RunReader(Browsing):
         """What the run was started with: name, kind, planned, identity, versions, ..."""
         return {key: json.loads(value) for key, value in await self._rows("SELECT key, value FROM meta")}
 
-    async def groups(self) -> list[Group]:
-        """The groups that have episodes."""
-        rows = await self._rows("SELECT target, mode, steering, behavior FROM groups ORDER BY 1, 2, 3, 4")
-        return [group_of(names) for names in rows]
-
     async def values(self) -> list[str]:
         """The names of the run's values."""
         return [name for (name,) in await self._rows("SELECT name FROM run_values ORDER BY position")]

@@ -16,7 +16,9 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _PATIENCE_MS = 30_000  # of a machine that does much else
 
-_LOST = re.compile(r"net::ERR_(CONNECTION_|INCOMPLETE_|NETWORK_|EMPTY_)")  # what a browser says of a server that is gone
+_LOST = re.compile(
+    r"net::ERR_(CONNECTION_|INCOMPLETE_|NETWORK_|EMPTY_)"
+)  # what a browser says of a server that is gone
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +50,10 @@ def open_page(browser: sync_api.Browser) -> Iterator[OpenPage]:
     contexts, wrong = [], list[str]()
 
     def console(message: sync_api.ConsoleMessage) -> None:
-        if message.type == "error" and not _LOST.search(message.text):
+        missing = (
+            message.page is not None and message.location["url"] == message.page.url
+        )  # what is opened may be no page
+        if message.type == "error" and not missing and not _LOST.search(message.text):
             wrong.append(f"console: {message.text}")
 
     def request(asked: sync_api.Request) -> None:
@@ -86,5 +91,3 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """`view` of a folder in which there is no run yet."""
     with viewing(tmp_path_factory.mktemp("site")) as site:
         yield site
-
-

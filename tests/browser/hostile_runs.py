@@ -37,7 +37,7 @@ def _tell(database: sqlite3.Connection) -> None:
     """The first episode holds the whole corpus in every place; every other one a text of it as its failure."""
     database.execute("DELETE FROM judgements WHERE episode_seq = 1")
     said = [{"role": ("user", "target", "system", "tool")[place % 4], "text": text} for place, text in enumerate(TEXTS)]
-    database.execute("UPDATE episodes SET transcript = ?, judge = ?, failure = ? WHERE seq = 1", (json.dumps(said), NAMES[0], LONG))
+    database.execute("UPDATE episodes SET transcript = ?, judge = ? WHERE seq = 1", (json.dumps(said), NAMES[0]))
     [key, scenario, scope] = database.execute(
         "SELECT e.key, e.scenario_id, c.scope FROM episodes e JOIN calls c ON c.scope = e.key WHERE e.seq = 1"
     ).fetchone()
@@ -46,7 +46,9 @@ def _tell(database: sqlite3.Connection) -> None:
     body["user"] = json.dumps({"persona": everything, "background": everything, "goal": everything})  # type: ignore[assignment]
     for place, value in body.items():
         parameter = "json(?)" if place == "user" else "?"
-        database.execute(f"UPDATE scenarios SET body = json_set(body, '$.{place}', {parameter}) WHERE id = ?", (value, scenario))
+        database.execute(
+            f"UPDATE scenarios SET body = json_set(body, '$.{place}', {parameter}) WHERE id = ?", (value, scenario)
+        )
     for place, name in enumerate((*NAMES, LONG)):
         database.execute(
             "INSERT INTO judgements VALUES (1, ?, ?, 'a', 'a', 1, 5, ?, 1, ?, ?)",
@@ -54,7 +56,9 @@ def _tell(database: sqlite3.Connection) -> None:
         )
         database.execute("INSERT INTO labels VALUES (?, ?, 'a', 'a', ?, '')", (key, name, name))
         database.execute("INSERT INTO verdicts VALUES (?, 1, 'a', 5, ?, '')", (name, name))
-        database.execute("UPDATE episodes SET failure = ?, verdict = 'target_failed' WHERE seq = ?", (f"{name}: {name}", place + 2))
+        database.execute(
+            "UPDATE episodes SET failure = ?, verdict = 'target_failed' WHERE seq = ?", (f"{name}: {name}", place + 2)
+        )
     columns = "fingerprint, role, request, input_tokens, output_tokens, latency_s, created_at, state"
     database.executemany(
         f"INSERT INTO calls (scope, model, prompt, failure, {columns}) SELECT ?, ?, ?, ?, {columns} FROM calls WHERE scope = ? LIMIT 1",
@@ -73,7 +77,9 @@ def _name(database: sqlite3.Connection) -> None:
         database.execute("INSERT INTO groups VALUES (?, ?, 'open_ended', ?, ?, NULL)", group)
     for seq, name in enumerate(NAMES, start=1):
         group_id = 1_000 + seq % groups
-        database.execute("UPDATE episodes SET group_id = ?, judge = ?, scenario_id = ? WHERE seq = ?", (group_id, name, name, seq))
+        database.execute(
+            "UPDATE episodes SET group_id = ?, judge = ?, scenario_id = ? WHERE seq = ?", (group_id, name, name, seq)
+        )
         database.execute("UPDATE judgements SET judge = ? WHERE episode_seq = ?", (name, seq))
         database.execute("UPDATE calls SET target = ?, model = ?, prompt = ? WHERE seq = ?", (name, name, name, seq))
     values = [name for (name,) in database.execute("SELECT name FROM run_values ORDER BY position")]

@@ -47,9 +47,14 @@ def test_ratings_move_without_a_reload(site: Site, open_page: OpenPage) -> None:
     numbers, ranking = figure.locator(".numbers tbody tr"), page.locator("tbody[data-table^=ranking-]").first
     expect(numbers.first).to_be_visible()
     done, points, ranked, drawn = count(page), numbers.count(), ranking.inner_text(), figure.screenshot()
-    page.wait_for_function("n => document.querySelectorAll('[data-chart^=ratings-] .numbers tbody')[0].rows.length > n", arg=points)
+    page.wait_for_function(
+        "n => document.querySelectorAll('[data-chart^=ratings-] .numbers tbody')[0].rows.length > n", arg=points
+    )
     expect(ranking).not_to_have_text(ranked)
-    page.wait_for_function("n => +document.querySelector('[data-text=done]').textContent.split(' of ')[0].replace(/\\D/g, '') > n + 5", arg=done)
+    page.wait_for_function(
+        "n => +document.querySelector('[data-text=done]').textContent.split(' of ')[0].replace(/\\D/g, '') > n + 5",
+        arg=done,
+    )
     assert figure.screenshot() != drawn
     assert page.evaluate("window.sameDocument")
 
@@ -112,5 +117,8 @@ def test_a_page_comes_back_by_itself_when_the_server_does(site: Site, open_page:
     done = count(page)
     site.start()
     expect(lost).to_be_hidden()
-    page.wait_for_function("n => +document.querySelector('[data-text=done]').textContent.split(' of ')[0].replace(/\\D/g, '') > n", arg=done)
+    page.wait_for_function(
+        "n => +document.querySelector('[data-text=done]').textContent.split(' of ')[0].replace(/\\D/g, '') > n",
+        arg=done,
+    )
     assert page.evaluate("window.sameDocument")
