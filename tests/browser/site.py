@@ -58,6 +58,14 @@ class Site:
         return f"{before}/runs/{quote(run, safe='')}{rest}{'&' if '?' in rest else '?'}{token}"
 
 
+def unfold(page: Page) -> None:
+    """Open all that is folded, and bring every chart into sight, so that it is drawn."""
+    page.evaluate("for (const own of document.querySelectorAll('main details')) own.open = true")
+    for plot in page.locator(".plot").all():
+        plot.scroll_into_view_if_needed()
+        plot.locator("canvas").wait_for()
+
+
 @contextmanager
 def viewing(folder: Path) -> Iterator[Site]:
     """A site that is served until the block ends."""

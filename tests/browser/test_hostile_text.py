@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
@@ -10,28 +9,18 @@ from playwright.sync_api import Page, expect
 
 from conflictscope.views.text import plain, visible
 from tests.browser.hostile_runs import FOLDERS, GROUPS, LONG, NAMES, TEXTS, TOLD, write_runs
-from tests.browser.site import OpenPage, Site
+from tests.browser.site import OpenPage, Site, unfold
 from tests.commands import conflictscope
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _runs(site: Site) -> Iterator[None]:
+def _runs(site: Site) -> None:
     write_runs(site.folder / "sweep", site.runs)
-    yield
 
 
 def told(page: Page) -> str:
     """The text of a page, blanks as one."""
     return " ".join((page.locator("body").text_content() or "").split())
-
-
-def draw_all(page: Page) -> None:
-    """Open what is folded and bring every chart into sight, so that it is drawn."""
-    for folded in page.locator("main details > summary").all():
-        folded.click()
-    for plot in page.locator(".plot").all():
-        plot.scroll_into_view_if_needed()
-        expect(plot.locator("canvas")).to_be_visible()
 
 
 def test_the_corpus_is_large_enough() -> None:
@@ -50,13 +39,13 @@ def test_names_of_run_folders_are_text(site: Site, open_page: OpenPage) -> None:
         assert " ".join(visible(name).split()) in shown
     page.get_by_role("link", name="<img src=x onerror=alert(1)>").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("<img src=x onerror=alert(1)>")
-    draw_all(page)
+    unfold(page)
 
 
 def test_names_are_text_on_the_page_of_a_run(site: Site, open_page: OpenPage) -> None:
     """Of targets, steerings, behaviours, values, models and scenarios; in charts and in the tables of their numbers too."""
     page = open_page(site.of(GROUPS))
-    draw_all(page)
+    unfold(page)
     shown = told(page)
     for name in NAMES:
         assert " ".join(visible(name).split()) in shown
@@ -91,7 +80,7 @@ def test_what_was_said_is_text_on_the_page_of_an_episode(site: Site, open_page: 
 def test_failures_are_text(rest: str, site: Site, open_page: OpenPage) -> None:
     """In the chart of a run, in the list of its episodes and on the page of one, also one of a megabyte."""
     page = open_page(site.of(TOLD, rest))
-    draw_all(page)
+    unfold(page)
 
 
 def test_what_is_asked_for_is_text(site: Site, open_page: OpenPage) -> None:
