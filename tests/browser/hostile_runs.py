@@ -36,7 +36,7 @@ def write_runs(folder: Path, runs: Path) -> None:
 def _tell(database: sqlite3.Connection) -> None:
     """The first episode holds the whole corpus in every place; every other one a text of it as its failure."""
     database.execute("DELETE FROM judgements WHERE episode_seq = 1")
-    said = [{"role": ("user", "target", "system", "tool")[place % 4], "text": text} for place, text in enumerate(TEXTS)]
+    said = [{"role": ("user", "target")[place % 2], "text": text} for place, text in enumerate(TEXTS)]
     database.execute("UPDATE episodes SET transcript = ?, judge = ? WHERE seq = 1", (json.dumps(said), NAMES[0]))
     [key, scenario, scope] = database.execute(
         "SELECT e.key, e.scenario_id, c.scope FROM episodes e JOIN calls c ON c.scope = e.key WHERE e.seq = 1"
