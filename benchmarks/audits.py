@@ -1,6 +1,6 @@
 """Audits against planted truth: do they find a judge's errors, its order bias and a shift between modes; and how fast are they?
 
-    python -m benchmarks.audits [--seeds 100] [--episodes 100000]
+    python -m benchmarks.audits [--seeds 300] [--episodes 100000]
 
 In each world a judge errs in 10 % and names the action shown first in another 20 %, whatever was done, and a target moves
 between modes, which the value that is never action a gains by. Told: how many seeds have the truth within the 95 % interval of
@@ -149,7 +149,7 @@ async def recorded(folder: RunFolder, episodes: int, seed: int = 0) -> None:
 def main() -> None:
     """Play, audit, tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=300)
     parser.add_argument("--episodes", type=int, default=100_000)
     options = parser.parse_args()
     structlog.configure(processors=[], logger_factory=structlog.ReturnLoggerFactory())
@@ -163,7 +163,7 @@ def main() -> None:
                     hits[what] += within
                     number[what] += 1
         for what, count in number.items():
-            print(f"{what}: the interval holds the truth in {hits[what]} of {count}")
+            print(f"{what}: the interval holds the truth in {hits[what]} of {count}, {hits[what] / count:.1%}")
         print(f"CPU: {time.process_time() - began:.0f} s")
         large = RunFolder.named("large", folder)
         asyncio.run(recorded(large, options.episodes))

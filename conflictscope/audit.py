@@ -82,6 +82,26 @@ class JudgeAgreement:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeRetest:
+    """How alike repeated looks of a judge at one conversation are. conversations: how many it looked at several times. same:
+    chance that two looks say the same. alpha: the same beyond chance (Krippendorff)."""
+
+    judge: str
+    conversations: int
+    same: Figure | None
+    alpha: Figure | None
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return {
+            "judge": self.judge,
+            "conversations": self.conversations,
+            "same": _json(self.same),
+            "krippendorff_alpha": _json(self.alpha),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Retest:
     """How alike repeats of a scenario end. scenarios: how many were repeated. same: chance that two repeats have the same
     verdict. alpha: the same beyond chance (Krippendorff)."""
@@ -315,6 +335,7 @@ class Audit:
     episodes: int
     orders: tuple[OrderEffect, ...]
     agreement: JudgeAgreement | None
+    judge_retests: tuple[JudgeRetest, ...]
     retests: tuple[Retest, ...]
     unrated: tuple[Unrated, ...]
     components: tuple[Components, ...]
@@ -334,6 +355,7 @@ class Audit:
             "episodes": self.episodes,
             "order": [effect.to_json() for effect in self.orders],
             "judges": self.agreement.to_json() if self.agreement else None,
+            "judge_retest": [retest.to_json() for retest in self.judge_retests],
             "retest": [retest.to_json() for retest in self.retests],
             "unrated": [unrated.to_json() for unrated in self.unrated],
             "variance": [components.to_json() for components in self.components],

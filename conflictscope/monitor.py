@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from conflictscope.outcome import Group, Mode, Verdict
 from conflictscope.ranking import GroupFold, GroupHistory, live_posterior
 from conflictscope.rating import DEFAULT_RULE, Ranking, StopRule
 from conflictscope.runfolder import RunFolder
-from conflictscope.snapshot import Progress, Purpose, Snapshot, Usage
+from conflictscope.snapshot import LaneLoad, Progress, Purpose, Snapshot, Usage
 from conflictscope.store import RunReader, Session
 from conflictscope.timeline import Timeline, Work
 
@@ -84,6 +85,7 @@ class Monitor:
             failures=dict(known.failures),
             lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
+            lanes=await lanes(self._reader, running=running),
         )
         rankings = [fold.ranking() for fold, _ in known.groups]
         conversation = await self._reader.conversation(known.told_seq) if known.told_seq else None
@@ -217,6 +219,12 @@ async def elapsed_s(reader: RunReader, *, running: bool) -> float:
         if end is not None:
             total += max(0.0, (_parse(end) - _parse(session.started_at)).total_seconds())
     return total
+
+
+async def lanes(reader: RunReader, *, running: bool) -> list[LaneLoad]:
+    """How the lanes of a run stand; where it does not run, nothing is on its way, whatever was written down last."""
+    found = await reader.lanes()
+    return found if running else [replace(lane, in_flight=0, waiting=0) for lane in found]
 
 
 def stop_rule(meta: Mapping[str, Any]) -> StopRule:

@@ -287,10 +287,11 @@ class Look:
     shown_first: Side
     choice: Verdict
     resolved: bool
+    repeat: int = 1
 
 
 TurnLooks = Mapping[str, Sequence[Look]]
-"""What each judge saw at one point of a conversation: a look, or one in each order."""
+"""What each judge saw at one point of a conversation: in each repeat a look, or one in each order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ class JudgedEpisode:
 
     @property
     def turns(self) -> Sequence[TurnLooks]:
-        """The looks, turn by turn. The n-th look of a judge in an order belongs to the n-th turn."""
+        """The looks, turn by turn. The n-th look of a judge in an order and repeat belongs to the n-th turn."""
         return _turns(self.looks)
 
 
@@ -320,9 +321,9 @@ _KEPT = 10_000
 
 @lru_cache(_KEPT)
 def _turns(looks: Sequence[Look]) -> Sequence[TurnLooks]:
-    streams: dict[tuple[str, Side], list[Look]] = defaultdict(list)
+    streams: dict[tuple[str, Side, int], list[Look]] = defaultdict(list)
     for look in looks:
-        streams[look.judge, look.shown_first].append(look)
+        streams[look.judge, look.shown_first, look.repeat].append(look)
     found: list[TurnLooks] = []
     for column in zip(*streams.values(), strict=False):  # a judge that failed has looked less often than the others
         turn: dict[str, list[Look]] = {}

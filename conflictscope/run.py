@@ -164,7 +164,7 @@ class Run:
 
     async def _groups(self) -> list[Group]:
         async with RunReader.open(self.folder.database) as reader:
-            return sorted((await reader.groups()).values(), key=str)
+            return list((await reader.groups()).values())
 
     async def _board(self) -> Board:
         async with RunReader.open(self.folder.database) as reader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from conflictscope.drafts import DraftState
@@ -54,6 +54,29 @@ class Purpose:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneLoad:
+    """How a lane stands, of the last process that worked on the run.
+
+    in_flight: requests on their way. limit: as many may be now; lowered where the service turns requests away. most: as many as
+    the limit may be. waiting: requests that wait for one to end. retries: requests that were sent again. errors: requests that
+    failed, those that were sent again included. closed: why nobody is answered any more.
+    """
+
+    model: str
+    in_flight: int
+    limit: int
+    most: int
+    waiting: int
+    retries: int
+    errors: int
+    closed: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """By name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is and what it has used.
 
@@ -62,7 +85,7 @@ class Progress:
     rate_per_s: episodes per second lately, where the run goes on, else over the whole run. remaining_s: None where the
     run is done or the rate is not known. failures: episodes by kind of failure. lost_looks: of judges, in episodes
     that came to a verdict without them, by judge and kind of failure. ends_early: whether the run ends before its plan
-    where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take.
+    where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take. lanes: by model.
     """
 
     run: str
@@ -78,6 +101,7 @@ class Progress:
     failures: Mapping[str, int] = field(default_factory=dict)
     lost_looks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ends_early: bool = False
+    lanes: Sequence[LaneLoad] = ()
 
     @property
     def done(self) -> int:
@@ -141,6 +165,7 @@ class Progress:
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,
             "ends_early": self.ends_early,
+            "lanes": [lane.to_json() for lane in self.lanes],
         }
 
 
@@ -215,7 +240,7 @@ class LibraryProgress:
 
     pairs: what each shall have and has; scenarios that the library held before count. drafts: outlines by what became of them.
     rejected: by check, how many scenarios failed it. problems: replies that could not be used as they came, by kind. embedding:
-    what near-duplicates are found by. usage, in_flight, limit_usd, elapsed_s: as in Progress.
+    what near-duplicates are found by. usage, in_flight, limit_usd, elapsed_s, lanes: as in Progress.
     """
 
     run: str
@@ -230,6 +255,7 @@ class LibraryProgress:
     in_flight: int
     limit_usd: float | None
     elapsed_s: float
+    lanes: Sequence[LaneLoad] = ()
 
     @property
     def total(self) -> Usage:
@@ -269,4 +295,5 @@ class LibraryProgress:
             "duplicates": {"embedding": self.embedding, "threshold": self.threshold},
             "calls": self.total.to_json(),
             "elapsed_s": self.elapsed_s,
+            "lanes": [lane.to_json() for lane in self.lanes],
         }  # fmt: skip

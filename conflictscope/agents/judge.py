@@ -154,7 +154,7 @@ class ModelJudge:
         )
         again = () if repeat == 1 else (repeat,)
         seed = request_seed(turn.seed, Role.JUDGE, len(turn.transcript), turn.shown_first, *again)
-        utterance = Utterance(turn.scope, turn.target, Role.JUDGE, version, instructions, [message], seed, turn)
+        utterance = Utterance(turn.scope, turn.target, Role.JUDGE, version, instructions, [message], seed, turn, repeat)
         quotes: tuple[str, ...] = ()
         reply: JudgeReply
         if self.quotes:

@@ -35,7 +35,8 @@ class Utterance:
     """What is asked of a speaker.
 
     scope, target: as in Turn. history: texts of the conversation from the speaker's own side, the other's and its own in
-    turn; the first and the last are the other's. seed: derived from the episode, for the request. turn: of an episode.
+    turn; the first and the last are the other's. seed: derived from the episode, for the request. turn: of an episode. look: of a
+    judge that looks several times, which of them this is, from 1.
     """
 
     scope: str
@@ -46,6 +47,7 @@ class Utterance:
     history: Sequence[str]
     seed: int
     turn: Turn | None = None
+    look: int = 1
 
     def messages(self) -> list[ModelMessage]:
         """The history as pydantic-ai has it; the instructions ride on the last request."""

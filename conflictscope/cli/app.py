@@ -7,7 +7,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from conflictscope import pipeline
+from conflictscope import pipeline, views
 from conflictscope.errors import InputError
 from conflictscope.outcome import Verdict
 from conflictscope.rating import Method, Ranking
@@ -86,6 +86,7 @@ JudgeName = Annotated[
         "--judge", help="Whose verdicts: a judge of `rejudge`, by name. Default: the run's own.", metavar="NAME"
     ),
 ]
+Show = Callable[[views.Take], Awaitable[None]]
 RUNS = Path("runs")
 MOST_LEFT = 10
 """As many episodes or scenarios are listed in the terminal."""
@@ -116,14 +117,22 @@ def tell(text: str) -> None:
     err.print(plain(text, "dim"), soft_wrap=True)
 
 
+def shown(no_live: bool, as_json: bool) -> tuple[Show, Callable[[str], None]]:
+    """How work is shown while it goes on, and what tells its user a line meanwhile."""
+    if no_live or as_json or not views.can_show(out):
+        return lambda take: views.lines(take, err), tell
+    live = views.Live(out, tell)
+    return live.show, live.tell
+
+
 def warn(text: str) -> None:
     """A warning on stderr."""
     err.print(plain(f"warning: {text}", "yellow"), soft_wrap=True)
 
 
-def print_json(document: Any) -> None:
-    """The one document of `--json`."""
-    typer.echo(json.dumps(document, indent=2))
+def print_json(document: Any, indent: int | None = 2) -> None:
+    """A document of `--json`: the only one, or where there are several, each in a line (indent None)."""
+    typer.echo(json.dumps(document, indent=indent))
 
 
 def split_pairs(options: Sequence[str] | None, option: str) -> dict[str, str]:

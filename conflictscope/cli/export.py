@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from conflictscope.cli.app import RUNS, Json, RunName, RunsDir, app, err, out, print_json
 from conflictscope.runfolder import RunFolder
 from conflictscope.views.text import plain
-
-_SHOWN_AFTER_S = 1.0
 
 
 class Format(StrEnum):
@@ -54,17 +51,17 @@ def export(
     from conflictscope.views.export import TableFormat
 
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description}", markup=False), console=err, transient=True,
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
         disable=as_json or not err.is_terminal,
-    ) as progress:  # fmt: skip
-        progress.stop()
-        begun = time.monotonic()
-        line = progress.add_task("")
+    ) as progress:
+        line = progress.add_task("Reading")
 
         def advance(what: str, rows: int) -> None:
             progress.update(line, description=f"{what}: {rows:,} rows" if rows else what)
-            if time.monotonic() - begun > _SHOWN_AFTER_S:
-                progress.start()
 
         if fmt is Format.INSPECT:
             written = asyncio.run(export_logs(folder, output, advance))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,7 @@ from conflictscope.cli.app import (
     quoted,
     runs_option,
     scenarios_app,
+    shown,
     tell,
     values_app,
     warn,
@@ -34,9 +35,8 @@ from conflictscope.cli.app import (
 from conflictscope.errors import InputError
 from conflictscope.generation.overlaps import overlaps
 from conflictscope.library import find, load_library, load_value_set, write_library
-from conflictscope.pipeline import GenerationResult, LibraryViewer
+from conflictscope.pipeline import GenerationResult
 from conflictscope.runfolder import RunFolder
-from conflictscope.snapshot import LibraryProgress
 from conflictscope.spec import OFFLINE_EMBEDDING
 from conflictscope.tables import DilemmaColumns, read_dilemmas
 from conflictscope.views.text import plain
@@ -73,7 +73,8 @@ def generate(
     """
     loaded = pipeline.load_spec(spec, settings or [], name=name)
     folder = RunFolder.named(loaded.config.name, runs_dir)
-    result = asyncio.run(pipeline.generate(loaded, folder, output, library_viewer(no_live, as_json), tell))
+    show, tell = shown(no_live, as_json)
+    result = asyncio.run(pipeline.generate(loaded, folder, output, show, tell))
     options = [*kept(settings or [], result.state), *([f"-o {quoted(str(output))}"] if output else [])]
     resume = command(" ".join(["generate", quoted(spec), *([f"--name {name}"] if name else []), *options]))
     finish_library(result, resume + runs_option(runs_dir), as_json, "tries")
@@ -333,17 +334,6 @@ def scenarios_recheck(
         err.print(plain(ended_early(result.state, result.message)), soft_wrap=True)
         err.print(plain(f"  {resume}{runs_option(runs_dir)}"), soft_wrap=True)
     raise typer.Exit(result.exit_code)
-
-
-def library_viewer(no_live: bool, as_json: bool) -> LibraryViewer:
-    """How the making of a library is shown."""
-    console = err if as_json else out
-    show = views.live_library if console.is_terminal and not no_live and not as_json else views.library_lines
-
-    async def viewer(take: Callable[[], Awaitable[LibraryProgress]]) -> None:
-        await show(take, err if show is views.library_lines else console)
-
-    return viewer
 
 
 def kept(settings: Sequence[str], state: str, behaviors: Sequence[str] = ()) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -14,6 +16,7 @@ from conflictscope.cli.app import (
     RUNS,
     Json,
     JudgeName,
+    NoLive,
     RunName,
     RunsDir,
     Settings,
@@ -48,6 +51,12 @@ if TYPE_CHECKING:
     pass
 
 
+WatchJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print what `status --json` tells as a line for each change, one a second at most."),
+]
+
+
 @app.command()
 def status(run_name: RunName, judge: JudgeName = None, runs_dir: RunsDir = RUNS, as_json: Json = False) -> None:
     """Counts by state, calls, tokens, cost, rate, errors, time left; and how far each ranking is from being settled.
@@ -61,6 +70,39 @@ def status(run_name: RunName, judge: JudgeName = None, runs_dir: RunsDir = RUNS,
         views.print_library_progress(out, snapshot)
     else:
         views.print_status(out, snapshot)
+
+
+@app.command()
+def watch(run_name: RunName, runs_dir: RunsDir = RUNS, no_live: NoLive = False, as_json: WatchJson = False) -> None:
+    """The live view of a run from another terminal; how it ended, once it has.
+
+    Reads the run's file only and never touches the run. q or Ctrl-C leaves, arrows and pages scroll the rankings. A run that
+    nobody works on is shown once. A library in the making is shown as `generate` shows it.
+
+    Example: [bold]conflictscope watch demo[/bold]
+    """
+    stage = pipeline.stage_folder(RunFolder(runs_dir / run_name))
+    folder = stage if stage.exists and not RunFolder(runs_dir / run_name).exists else RunFolder.find(run_name, runs_dir)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves the terminal as it was
+    if as_json:
+        asyncio.run(pipeline.watch(folder, lambda take: views.documents(take, _print_line)))
+        return
+    if not no_live and views.can_show(out):
+        ended = asyncio.run(pipeline.watch(folder, views.Live(out, tell, keys=True).show))
+    else:
+        ended = asyncio.run(pipeline.watch(folder, lambda take: views.lines(take, out)))
+    if isinstance(ended, LibraryProgress):
+        views.print_library_progress(out, ended)
+        return
+    if ended.progress.state == "running":
+        tell(f"{ended.progress.run} goes on.")
+        return
+    views.print_rankings(out, asyncio.run(pipeline.rank(folder)))
+    views.print_status(out, ended)
+
+
+def _print_line(document: Mapping[str, Any]) -> None:
+    print_json(document, indent=None)
 
 
 @app.command()

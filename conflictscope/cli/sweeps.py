@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from conflictscope import pipeline, views
@@ -20,6 +19,7 @@ from conflictscope.cli.app import (
     NoLive,
     RunsDir,
     Settings,
+    Show,
     app,
     command,
     err,
@@ -28,9 +28,9 @@ from conflictscope.cli.app import (
     quoted,
     ranking_json,
     runs_option,
-    tell,
+    shown,
 )
-from conflictscope.cli.libraries import finish_library, kept, library_viewer
+from conflictscope.cli.libraries import finish_library, kept
 from conflictscope.forecast import Assumptions
 from conflictscope.monitor import Monitor
 from conflictscope.pipeline import RunResult, Sweep, Viewer
@@ -59,10 +59,11 @@ def demo(
     Example: [bold]conflictscope demo --seed 3[/bold]
     """
     sweep = pipeline.load_sweep("demo", [f"seed={seed}"])
+    show, tell = shown(no_live, as_json)
 
     async def work() -> RunResult:
         await pipeline.remove_demo(RunFolder.named(sweep.config.name, runs_dir), sweep)
-        return await pipeline.run_sweep(sweep, runs_dir, _viewer(no_live, as_json))
+        return await pipeline.run_sweep(sweep, runs_dir, _viewer(show), tell)
 
     if not as_json:
         out.print(
@@ -103,8 +104,9 @@ def run(
     loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library, behaviors=behavior or [])
     if loaded.left_out:
         err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
+    show, tell = shown(no_live, as_json)
     result = asyncio.run(
-        pipeline.run_sweep(loaded, runs_dir, _viewer(no_live, as_json), tell, spent_usd=spent_usd, spent_s=spent_s)
+        pipeline.run_sweep(loaded, runs_dir, _viewer(show), tell, spent_usd=spent_usd, spent_s=spent_s)
     )
     rankings = asyncio.run(pipeline.rank(result.folder))
     resume = command(" ".join(["run", quoted(sweep), *kept(settings or [], result.state, behavior or [])]))
@@ -152,14 +154,9 @@ def plan(
         views.print_forecast(out, forecast)
 
 
-def _viewer(no_live: bool, as_json: bool) -> Viewer:
-    console = err if as_json else out
-    show: Callable[[Callable[[], Awaitable[Any]], Console], Awaitable[None]] = (
-        views.live if console.is_terminal and not no_live and not as_json else views.lines
-    )
-
+def _viewer(show: Show) -> Viewer:
     async def viewer(monitor: Monitor) -> None:
-        await show(monitor.snapshot, err if show is views.lines else console)
+        await show(monitor.snapshot)
 
     return viewer
 
@@ -187,7 +184,8 @@ def _stage(
         return pipeline.library_of(file, runs_dir), asyncio.run(pipeline.spent_usd(stage)), 0.0
     asyncio.run(pipeline.check_before_library(file))
     started = time.monotonic()
-    result = asyncio.run(pipeline.generate(spec, stage, None, library_viewer(no_live, as_json), tell))
+    show, tell = shown(no_live, as_json)
+    result = asyncio.run(pipeline.generate(spec, stage, None, show, tell))
     if result.state != "finished" or not result.scenarios:
         resume = command(" ".join(["run", quoted(sweep), *kept(settings, result.state, behaviors)]))
         resume += (f" --name {name}" if name else "") + runs_option(runs_dir)

@@ -26,6 +26,7 @@ from conflictscope.pipeline.runs import (
     remove_demo,
     spent_usd,
     status,
+    watch,
 )
 from conflictscope.pipeline.serving import serve_plant
 from conflictscope.pipeline.sweep import Sweep, load_sweep, read_sweep
@@ -67,5 +68,6 @@ __all__ = [
     "stage_of",
     "status",
     "view_runs",
+    "watch",
     "write_report",
 ]

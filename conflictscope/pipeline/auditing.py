@@ -25,6 +25,7 @@ from conflictscope.ranking import (
     Tally,
     Uncorrected,
     judge_agreement,
+    judge_retests,
     order_effects,
     retests,
     score_both,
@@ -69,6 +70,7 @@ async def audit(folder: RunFolder, tell: Callable[[str], None] = lambda text: No
         episodes=len(episodes),
         orders=orders,
         agreement=agreement,
+        judge_retests=judge_retests(episodes),
         retests=repeated,
         unrated=tuple(chain.from_iterable(unrated(group, tally.pairs()) for group, tally in tallies.items())),
         components=components,
@@ -80,10 +82,12 @@ async def audit(folder: RunFolder, tell: Callable[[str], None] = lambda text: No
 
 
 def _comparable(groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
-    """Two modes of one target and steering, in the order of their names; a steering and none."""
+    """Two modes of one target, steering and behaviour, in the order of their names; a steering and none."""
     for first in groups:
         for second in groups:
             if first.target != second.target:
+                continue
+            if first.behavior != second.behavior:
                 continue
             modes = first.mode < second.mode and first.steering == second.steering
             steered = first.mode == second.mode and first.steering is None and second.steering is not None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,10 @@ from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
 from conflictscope.ports import Journal, SentBatch, Turn, VectorCache
 from conflictscope.services import PriceConfig, Services, lane_section, provider_section
+from conflictscope.snapshot import LaneLoad
+from conflictscope.store import RunWriter
+
+_RECORD_S = 1.0
 
 
 class Lanes:
@@ -93,6 +98,31 @@ class Lanes:
         for batch in batches:
             if batch.model in lanes:  # else another command's, which collects it when it is resumed
                 lanes[batch.model].resume(batch)
+
+    @asynccontextmanager
+    async def recorded(self, writer: RunWriter) -> AsyncIterator[None]:
+        """Write down how the lanes stand, once a second where that has changed, and when the block ends."""
+
+        async def record() -> None:
+            written: list[LaneLoad] = []
+            while True:
+                if (loads := self.loads()) != written:
+                    writer.record_lanes(loads)
+                    written = loads
+                await asyncio.sleep(_RECORD_S)
+
+        task = asyncio.create_task(record())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            writer.record_lanes(self.loads())
+
+    def loads(self) -> list[LaneLoad]:
+        """How each lane stands."""
+        lanes = [lane.load for lane in self._lanes.values()]
+        return lanes + [way.load for way in self._embeddings.values()]
 
     async def close(self) -> None:
         """Leave what waits in batches to a later process."""
@@ -233,7 +263,10 @@ def _behaving(plain: Cast, behaviors: Sequence[agents.LoadedBehavior]) -> Cast:
                 assert isinstance(plain.judge, agents.Panel), "behaviours of the judge play where models judge"
                 # Each judge of a panel has them for itself, from the same seed: none knows what another keeps in mind.
                 parts = [agents.Part(loaded, seed, plain.max_turns) for _ in plain.judge.judges]
-                judges = [agents.behaving(*each) for each in zip(plain.judge.judges, parts, strict=True)]
+                judges = [
+                    agents.behaving(agents.attentive(judge, loaded), part)
+                    for judge, part in zip(plain.judge.judges, parts, strict=True)
+                ]
                 cast = replace(cast, judge=agents.Panel(judges))
                 stops[role] = partial(_stop, parts)
                 continue

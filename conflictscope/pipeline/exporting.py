@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from conflictscope.views.export import TableFormat, table_file
 Advance = Callable[[str, int], None]
 """Is told what is being written, and how many rows of it there are by now."""
 
-MOST_SAMPLES = 5_000
+MOST_SAMPLES = 2_000
 """Samples in one log for Inspect: its package holds all of a log in memory, and the work grows with their square."""
 
 Rows = Sequence[Sequence[Any]]
@@ -57,26 +57,27 @@ async def export_tables(
         with in_the_making(output) as making:
             async with reader.at_one_moment():
                 for table, stretches in _tables(reader, advance):
-                    rows = 0
+                    advance(table.name, rows := 0)
                     name = f"{table.name}.{fmt}"
                     with table_file(making / name, fmt) as add:
                         add(frame(table, ()))
-                        async for stretch in stretches:
-                            add(frame(table, stretch))
-                            rows += len(stretch)
-                            advance(table.name, rows)
+                        async with aclosing(stretches):
+                            async for stretch in stretches:
+                                add(frame(table, stretch))
+                                rows += len(stretch)
+                                advance(table.name, rows)
                     written.append(Exported(output / name, rows))
     return written
 
 
-def _tables(reader: RunReader, advance: Advance) -> Iterator[tuple[Table, AsyncIterator[Rows]]]:
+def _tables(reader: RunReader, advance: Advance) -> Iterator[tuple[Table, AsyncGenerator[Rows]]]:
     for table in STORED:
         yield table, reader.table(table)
     for table, rows_of in ((RANKINGS, ranking_rows), (PAIRS, pair_rows)):
         yield table, _ranked(reader, advance, rows_of)
 
 
-async def _ranked(reader: RunReader, advance: Advance, rows_of: Callable[..., Iterator[Any]]) -> AsyncIterator[Rows]:
+async def _ranked(reader: RunReader, advance: Advance, rows_of: Callable[..., Iterator[Any]]) -> AsyncGenerator[Rows]:
     for method in Method:
         advance(f"{method} rankings", 0)
         yield list(rows_of(await rankings(reader, method)))

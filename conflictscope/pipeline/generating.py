@@ -17,7 +17,7 @@ from conflictscope.drafts import DraftState
 from conflictscope.errors import CallFailed, InputError, LaneClosed, LimitReached
 from conflictscope.generation import CheckPanel, Crew, Embedding, Hashing, LibraryMaker
 from conflictscope.library import check_output, find, load_library, load_value_set, write_library
-from conflictscope.monitor import elapsed_s, run_state
+from conflictscope.monitor import elapsed_s, lanes, run_state
 from conflictscope.pipeline.casting import check_services, make_models
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.showing import shown
@@ -314,4 +314,5 @@ async def library_progress(reader: RunReader, folder: RunFolder) -> LibraryProgr
         in_flight=in_flight if running else 0,
         limit_usd=meta["limits"].get("cost_usd"),
         elapsed_s=await elapsed_s(reader, running=running),
+        lanes=await lanes(reader, running=running),
     )

@@ -128,14 +128,15 @@ async def run_sweep(
                 lanes.resume(await writer.sent_batches())
                 try:
                     time_s = None if limits.time_s is None else max(0.0, limits.time_s - spent_s)
-                    with stopped_by_time(stop, time_s):
-                        if stored < len(plan) and not settling.all:
-                            await unless_stopped(
-                                stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
-                            )
-                        if not stop.asked:
-                            async with shown(partial(viewer, Monitor(reader, folder)) if viewer else None):
-                                await runner.run(scheduler)
+                    async with lanes.recorded(writer):
+                        with stopped_by_time(stop, time_s):
+                            if stored < len(plan) and not settling.all:
+                                await unless_stopped(
+                                    stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
+                                )
+                            if not stop.asked:
+                                async with shown(partial(viewer, Monitor(reader, folder)) if viewer else None):
+                                    await runner.run(scheduler)
                 except InputError:
                     await writer.end_session(session, "failed")
                     raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from conflictscope.snapshot import LibraryProgress, Snapshot
 from conflictscope.store import RunReader, RunWriter
 from conflictscope.tables import GoldTable, OutcomeTable
 
+Take = Callable[[], Awaitable[Snapshot | LibraryProgress]]
+
 _ERROR_SOURCES = ("estimate", "labels", "none")
 
 
@@ -31,6 +34,24 @@ async def status(folder: RunFolder, judge: str | None = None) -> Snapshot | Libr
         if (await reader.meta()).get("kind") == "library":
             return await library_progress(reader, folder)
         return await Monitor(reader, folder).snapshot(failures=True)
+
+
+async def watch(folder: RunFolder, viewer: Callable[[Take], Awaitable[None]]) -> Snapshot | LibraryProgress:
+    """Show a run, or a library in the making, from its file while another process works on it; returns how it stands then.
+
+    viewer: is given what takes a look. Raises InputError for a folder that holds neither, or is removed meanwhile.
+    """
+    try:
+        async with RunReader.open(folder.database) as reader:
+            meta = await reader.meta()
+            if meta.get("kind") == "library":
+                await viewer(partial(library_progress, reader, folder))
+            else:
+                check_played(meta, folder)
+                await viewer(Monitor(reader, folder).snapshot)
+        return await status(folder)
+    except FileNotFoundError:
+        raise InputError("the run was removed", path=folder.path) from None
 
 
 async def spent_usd(folder: RunFolder) -> float:

@@ -246,6 +246,11 @@ def _check_behaviors(config: SweepConfig, loaded: Sequence[agents.LoadedBehavior
     }
     for behavior in loaded:
         role = behavior.type.role
+        if behavior.type.looks > 1 and config.judge is not None and config.judge.seed is not True:
+            raise InputError(
+                f"{behavior.name} looks {behavior.type.looks} times: that needs judge.seed = true, so that each look is a "
+                f"request of its own, got {config.judge.seed!r}"
+            )
         if behavior.brings_an_agent and batched.get(role):
             raise InputError(
                 f"{behavior.name} sends its requests itself, so there can be no batch = true for the {role.value}"

@@ -65,11 +65,13 @@ class Work:
         self.session = await self.writer.begin_session({"limits": limits.model_dump(), **settings})
         log.info("library.started", run=self.folder.name, session=self.session)
         try:
-            with stopped_by_time(self.stop, limits.time_s):
-                questions = _questions(roles)
-                await unless_stopped(self.stop, preflight(questions, self.lanes, self.writer, self.session, self.tell))
-                if not self.stop.asked:
-                    await until_patience_ends(self.stop, work())
+            async with self.lanes.recorded(self.writer):
+                with stopped_by_time(self.stop, limits.time_s):
+                    questions = _questions(roles)
+                    asking = preflight(questions, self.lanes, self.writer, self.session, self.tell)
+                    await unless_stopped(self.stop, asking)
+                    if not self.stop.asked:
+                        await until_patience_ends(self.stop, work())
         except InputError:
             await self.writer.end_session(self.session, "failed")
             raise

@@ -14,6 +14,7 @@ from conflictscope.audit import (
     FEWEST_FOR_SHARE,
     Figure,
     JudgeAgreement,
+    JudgeRetest,
     OrderEffect,
     Retest,
     Unrated,
@@ -28,17 +29,27 @@ from conflictscope.ranking.agreement import (
     retest_agreement,
 )
 from conflictscope.ranking.judge_error import JudgeError, estimate_judge_error, wrong_rates
-from conflictscope.rating import PairCount
+from conflictscope.rating import FloatArray, PairCount
 
 _Z95 = float(ndtri(0.975))
 _DRAWS = 2000
+_AS_SEEN = 1e-9  # a Dirichlet distribution wants more than 0
 _DECISIVE = (Verdict.A, Verdict.B)
 
 
 def opinion(looks: Sequence[Look]) -> Verdict:
-    """What one judge says at one turn: unresolved where its looks do not agree, as in `outcome.settle`."""
-    choices = {look.choice if look.resolved else Verdict.UNRESOLVED for look in looks}
-    return choices.pop() if len(choices) == 1 else Verdict.UNRESOLVED
+    """What one judge says at one turn: what more than half of its repeats say, else unresolved, as in `outcome.settle`."""
+    said = _repeats(looks)
+    choice, count = Counter(said).most_common(1)[0]
+    return choice if 2 * count > len(said) else Verdict.UNRESOLVED
+
+
+def _repeats(looks: Sequence[Look]) -> list[Verdict]:
+    """What one judge says at one turn, repeat by repeat: unresolved where its looks in the two orders do not agree."""
+    choices: dict[int, set[Verdict]] = defaultdict(set)
+    for look in looks:
+        choices[look.repeat].add(look.choice if look.resolved else Verdict.UNRESOLVED)
+    return [alike.pop() if len(alike) == 1 else Verdict.UNRESOLVED for alike in choices.values()]
 
 
 # -- the order of the two actions ---------------------------------------------------------------------------------------
@@ -112,7 +123,7 @@ def order_effects(episodes: Iterable[JudgedEpisode]) -> tuple[OrderEffect, ...]:
         pending = {look.judge for look in episode.looks}
         for turn in episode.turns:
             for judge in [judge for judge in turn if judge in pending]:
-                looks = turn[judge]
+                looks = [look for look in turn[judge] if look.repeat == 1]  # two looks are not two conversations
                 if not all(look.resolved and look.choice in _DECISIVE for look in looks):
                     continue
                 pending.discard(judge)
@@ -131,14 +142,24 @@ def order_effects(episodes: Iterable[JudgedEpisode]) -> tuple[OrderEffect, ...]:
 
 
 def _flip(looks: PairedLooks, error: JudgeError) -> Figure:
-    """The chance that a judge errs where the order does not decide, with an interval from Jeffreys' posterior.
+    """The chance that a judge errs where the order does not decide, with an interval from Dirichlet posteriors.
 
-    It is the lesser of two rates, each over 1 - bias, and which is the lesser may be left open: then the interval spans both, as
-    the lesser of two equal ones would be too small too often. (Coverage .94 to .97 for 80 to 1,000 conversations; with a standard
-    error in place of that, .88 to .95.)
+    As Clopper and Pearson's interval of a share is that of two Beta posteriors, the ends are those of two: for the lower one
+    the rarer of the two kinds of change is as rare as was seen, for the upper one it was seen once more. It is the lesser of two
+    rates, each over 1 - bias, and which is the lesser may be left open: then the interval spans both, as the lesser of two equal
+    ones would be too small too often. (Coverage .94 to .99 for 80 to 1,000 conversations; with Jeffreys' posterior .92 to .99.)
     """
-    counts = np.array([looks.both_first, looks.both_second, looks.both_a + looks.both_b])
-    first, second, _ = np.random.default_rng(0).dirichlet(counts + 0.5, size=_DRAWS).T
+    counts = np.array([looks.both_first, looks.both_second, looks.both_a + looks.both_b], dtype=np.float64)
+    rarer = int(counts[1] < counts[0])
+    (low, _), (_, high) = (_flip_ends(counts, rarer, seen) for seen in (_AS_SEEN, 1.0))
+    return Figure(error.flip, low, high, looks.conversations)
+
+
+def _flip_ends(counts: FloatArray, rarer: int, seen: float) -> tuple[float, float]:
+    """The ends of an interval of the lesser rate. seen: how often the rarer kind of change is seen beyond its count."""
+    softened = counts + 0.5
+    softened[rarer] = counts[rarer] + seen
+    first, second, _ = np.random.default_rng(0).dirichlet(softened, size=_DRAWS).T
     wrong_first, wrong_second = wrong_rates(first, second)
     bias = wrong_second - wrong_first
     low_bias, high_bias = np.percentile(bias, [2.5, 97.5])
@@ -146,7 +167,7 @@ def _flip(looks: PairedLooks, error: JudgeError) -> Figure:
         [wrong_second / (1 + bias)] if low_bias < 0 else []
     )
     ends = np.percentile(rates, [2.5, 97.5], axis=1)
-    return Figure(error.flip, float(ends[0].min()), float(ends[1].max()), looks.conversations)
+    return float(ends[0].min()), float(ends[1].max())
 
 
 def _paired_difference(more: int, less: int, total: int) -> Figure:
@@ -198,10 +219,28 @@ def retests(episodes: Iterable[JudgedEpisode]) -> tuple[Retest, ...]:
     for group, by_scenario in answers.items():
         repeated = [verdicts for verdicts in by_scenario.values() if len(verdicts) >= 2]
         if repeated:
-            enough = len(repeated) >= FEWEST_FOR_COEFFICIENT
-            same = retest_agreement(repeated) if len(repeated) >= FEWEST_FOR_SHARE else None
-            found.append(Retest(group, len(repeated), same, krippendorff_alpha(repeated) if enough else None))
+            found.append(Retest(group, len(repeated), *_alike(repeated)))
     return tuple(found)
+
+
+def judge_retests(episodes: Iterable[JudgedEpisode]) -> tuple[JudgeRetest, ...]:
+    """How alike the repeated looks of a judge at one conversation are; only of judges that looked several times.
+
+    One opinion a repeat, at the turn that `JudgedEpisode.deciding` names, both orders together. Failed looks are no answers.
+    """
+    answers: dict[str, list[list[Verdict]]] = defaultdict(list)
+    for episode in episodes:
+        for judge, looks in episode.deciding.items():
+            said = [verdict for verdict in _repeats(looks) if not verdict.failed]
+            if len(said) >= 2:
+                answers[judge].append(said)
+    return tuple(JudgeRetest(judge, len(repeated), *_alike(repeated)) for judge, repeated in sorted(answers.items()))
+
+
+def _alike(repeated: Sequence[Sequence[Verdict]]) -> tuple[Figure | None, Figure | None]:
+    """The chance that two answers to one question are the same, and the same beyond chance; None where of too few."""
+    same = retest_agreement(repeated) if len(repeated) >= FEWEST_FOR_SHARE else None
+    return same, krippendorff_alpha(repeated) if len(repeated) >= FEWEST_FOR_COEFFICIENT else None
 
 
 def unrated(group: Group, pairs: Iterable[PairCount]) -> tuple[Unrated, ...]:

@@ -84,8 +84,8 @@ class Browsing:
         return tuple(found)
 
     async def groups(self) -> dict[int, Group]:
-        """What each group's number stands for."""
-        rows = await self._rows("SELECT id, target, mode, steering, behavior FROM groups")
+        """What each group's number stands for, in the order in which rankings are shown."""
+        rows = await self._rows("SELECT id, target, mode, steering, behavior FROM groups ORDER BY 2, 3, 4, 5")
         return {number: group_of(names) for number, *names in rows}
 
     async def recent(self, number: int) -> list[Outcome]:

@@ -194,6 +194,19 @@ MIGRATIONS: dict[str, str] = {
             PRIMARY KEY (episode, annotator)
         ) WITHOUT ROWID;
     """,
+    "0009_lane_loads": """
+        CREATE TABLE lane_loads (  -- how each lane stands, of the last process that worked on the run; written once a second
+            model TEXT PRIMARY KEY,
+            in_flight INTEGER NOT NULL,
+            limit_now INTEGER NOT NULL,  -- requests that may be in flight
+            most INTEGER NOT NULL,  -- as many as were asked for
+            waiting INTEGER NOT NULL,
+            retries INTEGER NOT NULL,
+            errors INTEGER NOT NULL,
+            closed TEXT,  -- why it answers nobody any more
+            recorded_at TEXT NOT NULL
+        ) WITHOUT ROWID;
+    """,
     "0009_views": """
         DROP INDEX calls_by_end;
         CREATE INDEX calls_by_end ON calls (  -- all that a page adds up, so that it need not read requests and replies

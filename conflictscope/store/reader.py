@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -32,7 +32,7 @@ from conflictscope.outcome import (
 from conflictscope.ports import StoredConversation
 from conflictscope.rating import StopRule
 from conflictscope.scenario import Scenario
-from conflictscope.snapshot import Conversation, Purpose, Usage
+from conflictscope.snapshot import Conversation, LaneLoad, Purpose, Usage
 from conflictscope.store.browsing import OUTCOME_COLUMNS, Browsing, group_of, messages_of, outcome_of
 from conflictscope.store.migrations import MIGRATIONS, applied_migrations, migrate
 from conflictscope.store.tidy import stretches
@@ -121,7 +121,7 @@ class RunReader(Browsing):
         finally:
             await self._connection.execute("ROLLBACK")
 
-    def table(self, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    def table(self, table: Table) -> AsyncGenerator[Sequence[Sequence[Any]]]:
         """The rows of one of tidy.STORED, some thousands at a time."""
         return stretches(self._connection, table)
 
@@ -211,7 +211,7 @@ class RunReader(Browsing):
 
     async def judged_episodes(self) -> AsyncIterator[JudgedEpisode]:
         """All episodes, each with every look of every judge at it, in the order of `canonical_outcomes`."""
-        query = f"""SELECT {OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved
+        query = f"""SELECT {OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved, j.repeat
                     FROM groups g JOIN episodes e ON e.group_id = g.id LEFT JOIN judgements j ON j.episode_seq = e.seq
                     ORDER BY g.target, g.mode, g.steering, g.behavior, e.fold_position, e.key, j.number"""
         outcome, looks = None, list[Look]()
@@ -222,9 +222,9 @@ class RunReader(Browsing):
                     if outcome is not None:
                         yield JudgedEpisode(outcome, tuple(looks))
                     seq, outcome, looks = row[0], outcome_of(row[:width]), []
-                judge, shown_first, choice, resolved = row[width:]
+                judge, *look = row[width:]
                 if judge is not None:
-                    looks.append(_look(judge, shown_first, choice, resolved))
+                    looks.append(_look(judge, *look))
         if outcome is not None:
             yield JudgedEpisode(outcome, tuple(looks))
 
@@ -354,6 +354,13 @@ class RunReader(Browsing):
         [(calls,)] = await self._rows("SELECT count(*) FROM calls WHERE state = 'sent' AND batch IS NOT NULL")
         return int(calls)
 
+    async def lanes(self) -> list[LaneLoad]:
+        """How each lane stands, or stood when the last process that worked on the run wrote it down."""
+        query = (
+            "SELECT model, in_flight, limit_now, most, waiting, retries, errors, closed FROM lane_loads ORDER BY model"
+        )
+        return [LaneLoad(*row) for row in await self._rows(query)]
+
     async def draft_counts(self) -> DraftCounts:
         """What a library in the making is made of so far."""
         asked: Counter[tuple[str, str]] = Counter()
@@ -387,5 +394,5 @@ class RunReader(Browsing):
 
 
 @cache  # there are few that differ, and a run has several for each episode
-def _look(judge: str, shown_first: Side, choice: str, resolved: int) -> Look:
-    return Look(judge, shown_first, Verdict(choice), bool(resolved))
+def _look(judge: str, shown_first: Side, choice: str, resolved: int, repeat: int) -> Look:
+    return Look(judge, shown_first, Verdict(choice), bool(resolved), repeat)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import Any
 
 import aiosqlite
@@ -86,7 +86,7 @@ def _scenario(body: str, opening: str | None) -> Iterator[tuple[Any, ...]]:
 _TAKEN_APART: dict[Table, Callable[..., Iterator[tuple[Any, ...]]]] = {MESSAGES: _messages, SCENARIOS: _scenario}
 
 
-async def stretches(connection: aiosqlite.Connection, table: Table) -> AsyncIterator[Sequence[Sequence[Any]]]:
+async def stretches(connection: aiosqlite.Connection, table: Table) -> AsyncGenerator[Sequence[Sequence[Any]]]:
     """The rows of a table, some thousands at a time, in the order of its columns."""
     take_apart = _TAKEN_APART.get(table)
     query = _QUERIES[table]

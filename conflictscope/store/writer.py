@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -21,6 +21,7 @@ from conflictscope.ports import BatchedCall, CallEnd, CallSent, CallState, Episo
 from conflictscope.rating import StopRule
 from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
+from conflictscope.snapshot import LaneLoad
 from conflictscope.store.migrations import migrate
 from conflictscope.values import ValueSet
 
@@ -189,6 +190,7 @@ class RunWriter:
         )
         self._next_end += len(lost)
         if work == "run":
+            await self.connection.execute("DELETE FROM lane_loads")
             await self._take_out_failed()
         await self.connection.executemany(
             "INSERT OR REPLACE INTO meta VALUES (?, ?)",
@@ -310,6 +312,13 @@ class RunWriter:
     def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
         """Queue that a group is settled; its outcomes were queued before."""
         self._put(_Settled(group, rated, rule))
+
+    def record_lanes(self, lanes: Sequence[LaneLoad]) -> None:
+        """Queue how lanes stand."""
+        moment = now()
+        self.put(
+            f"INSERT OR REPLACE INTO lane_loads VALUES (?{', ?' * 8})", [(*astuple(lane), moment) for lane in lanes]
+        )
 
     async def finished(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` whose episodes are committed."""

@@ -4,20 +4,22 @@ from conflictscope.views.annotation import print_labels
 from conflictscope.views.audit import print_audit
 from conflictscope.views.charts import chart_format, library_chart, save_chart
 from conflictscope.views.comparison import print_comparisons
-from conflictscope.views.generation import library_lines, live_library, print_library_progress
+from conflictscope.views.generation import print_library_progress
 from conflictscope.views.library import print_import, print_libraries
+from conflictscope.views.live import Live, Take, can_show, documents, lines
 from conflictscope.views.planning import print_forecast
 from conflictscope.views.rejudging import print_verdicts
 from conflictscope.views.sheet import sheet_html
-from conflictscope.views.terminal import lines, live, print_conversation, print_rankings, print_status
+from conflictscope.views.terminal import print_conversation, print_rankings, print_status
 
 __all__ = [
+    "Live",
+    "Take",
+    "can_show",
     "chart_format",
+    "documents",
     "library_chart",
-    "library_lines",
     "lines",
-    "live",
-    "live_library",
     "print_audit",
     "print_comparisons",
     "print_conversation",

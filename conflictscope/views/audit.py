@@ -32,6 +32,13 @@ def print_audit(console: Console, found: Audit) -> None:
             if coefficient is not None:
                 _add(table, f"all {len(agreement.judges)}: {name}", _figure(coefficient), coefficient)
         _print(console, table)
+    table = _table("repeated looks of a judge", "same verdict", "alpha", "n")
+    _add_rows(
+        table,
+        [retest for retest in found.judge_retests if retest.same],
+        lambda r: (r.judge, _share(r.same), _figure(r.alpha), f"{r.conversations:,}"),
+    )
+    _print(console, table)
     table = _table("repeats of a scenario", "same verdict", "alpha", "n")
     _add_rows(
         table,

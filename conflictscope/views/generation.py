@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from conflictscope.drafts import DraftState
-from conflictscope.snapshot import LibraryProgress, PairProgress
-from conflictscope.views.text import duration, plain
+from conflictscope.snapshot import LaneLoad, LibraryProgress, PairProgress
+from conflictscope.views.terminal import lane_state
+from conflictscope.views.text import brief, duration, plain
 
-_REFRESH_S = 0.5
-_LINE_EVERY_S = 3.0
 _BAR = 20
 
-TakeProgress = Callable[[], Awaitable[LibraryProgress]]
+
+def library_line(progress: LibraryProgress) -> Text:
+    """A library in the making in one line."""
+    return plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {_drafts(progress)}")
 
 
-async def live_library(take: TakeProgress, console: Console) -> None:
-    """Redraw a library in the making twice a second until cancelled."""
-    with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as display:
-        while True:
-            display.update(library_screen(await take(), console.height), refresh=True)
-            await asyncio.sleep(_REFRESH_S)
+def library_screen(progress: LibraryProgress, height: int, notice: str = "") -> RenderableType:
+    """A library in the making on one screen: what is there, what became of the drafts, the lanes, the pairs that are behind.
 
-
-async def library_lines(take: TakeProgress, console: Console) -> None:
-    """Print one line every few seconds until cancelled, for logs and pipes."""
-    while True:
-        await asyncio.sleep(_LINE_EVERY_S)
-        progress = await take()
-        console.print(plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {_drafts(progress)}"), soft_wrap=True)
-
-
-def library_screen(progress: LibraryProgress, height: int) -> RenderableType:
-    """A library in the making on one screen: what is there, what became of the drafts, and the pairs that are behind."""
-    room = max(3, height - 6)
+    notice: a line at the top.
+    """
+    lanes = progress.lanes[: max(0, height - 10)]
+    room = max(3, height - 6 - len(lanes) - bool(notice))
     behind = sorted(progress.pairs, key=lambda pair: -pair.short)
     return Group(
-        plain(_headline(progress), "bold"),
+        *([_one_line(brief(notice, 200, "bold yellow"))] if notice else []),
+        _one_line(plain(_headline(progress), "bold")),
         Padding(ProgressBar(total=max(1, progress.wanted), completed=progress.passed), 0),
-        plain(_drafts(progress)),
+        _one_line(plain(_drafts(progress))),
+        *(_one_line(_lane(lane)) for lane in lanes),
         _pair_table(behind[:room]),
         *([plain(f"... and {len(behind) - room} more pairs", "dim")] if len(behind) > room else []),
     )
+
+
+def _lane(lane: LaneLoad) -> Text:
+    told = f"{lane.in_flight:,} of {lane.limit:,} in flight  {lane.retries:,} retries  {lane.errors:,} errors  "
+    state, style = lane_state(lane)
+    return brief(lane.model, 40, "bold").append(f"  {told}", "not bold").append_text(brief(state, 200, style))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def print_library_progress(console: Console, progress: LibraryProgress) -> None:

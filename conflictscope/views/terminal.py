@@ -1,95 +1,54 @@
-"""The terminal: a live view of a run, and rankings and status as tables."""
+"""The terminal: rankings and status as tables, and a run in one line."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.padding import Padding
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from conflictscope.outcome import Outcome, Verdict
+from conflictscope.outcome import Verdict
 from conflictscope.rating import PairCount, Ranking
-from conflictscope.snapshot import Conversation, Progress, Snapshot
+from conflictscope.snapshot import Conversation, LaneLoad, Progress, Snapshot
 from conflictscope.views.text import duration, plain
 
-_REFRESH_S = 0.25
-_LINE_EVERY_S = 3.0
 _BAR_WIDTH = 25
+_LONGEST = 100  # characters of a name in a line
 _WIDTH_FOR_BARS = 62
 _WIDTH_OF_INTERVALS = 18
 _STYLES = {True: "green", False: "yellow"}
 
-TakeSnapshot = Callable[[], Awaitable[Snapshot]]
-
-
-# -- while a run goes on -----------------------------------------------------------------------------------------------
-
-
-async def live(take: TakeSnapshot, console: Console) -> None:
-    """Redraw a run four times a second until cancelled."""
-    with Live(console=console, auto_refresh=False, transient=True, vertical_overflow="crop") as display:
-        while True:
-            display.update(screen(await take(), console.height, console.width), refresh=True)
-            await asyncio.sleep(_REFRESH_S)
-
-
-async def lines(take: TakeSnapshot, console: Console) -> None:
-    """Print one line every few seconds until cancelled, for logs and pipes."""
-    while True:
-        await asyncio.sleep(_LINE_EVERY_S)
-        console.print(line(await take()), soft_wrap=True)
+# -- in one line ------------------------------------------------------------------------------------------------------
 
 
 def line(snapshot: Snapshot) -> Text:
     """A run in one line."""
     progress = snapshot.progress
-    leaders = "; ".join(f"{ranking.group}: {' > '.join(ranking.order[:4])}" for ranking in snapshot.rankings[:3])
+    leaders = "; ".join(
+        f"{str(ranking.group)[:_LONGEST]}: {' > '.join(value[:_LONGEST] for value in ranking.order[:4])}"
+        for ranking in snapshot.rankings[:3]
+    )
     if len(snapshot.rankings) > 3:
         leaders += f"; and {len(snapshot.rankings) - 3} more"
     return plain(f"{time.strftime('%H:%M:%S')} {_headline(progress)} | {verdict_counts(progress.verdicts)} | {leaders}")
 
 
-def screen(snapshot: Snapshot, height: int, width: int) -> RenderableType:
-    """A run on one screen: progress, states, rankings as far as they fit, the latest episodes."""
-    progress = snapshot.progress
-    head: list[RenderableType] = [
-        _one_line(plain(f"{progress.run}  {_headline(progress)}", "bold")),
-        Padding(ProgressBar(total=progress.planned or 1, completed=progress.done), 0),  # the bar alone ends no line
-        _one_line(plain(verdict_counts(progress.verdicts))),
-    ]
-    tail = [_recent_line(outcome) for outcome in snapshot.recent[:3]]
-    if snapshot.conversation is not None:
-        tail += _conversation_lines(snapshot.conversation)
-    rankings: list[RenderableType] = []
-    room = height - len(head) - len(tail) - 2
-    for number, ranking in enumerate(snapshot.rankings):
-        room -= len(ranking.ratings) + 1
-        if room < 0:
-            rankings.append(plain(f"... and {len(snapshot.rankings) - number} more", "dim"))
-            break
-        rankings.append(_ranking_table(ranking, width, intervals=False))
-    return Group(*head, *rankings, *tail)
-
-
 def _headline(progress: Progress) -> str:
     planned = f"/{progress.planned:,} ({progress.done / max(1, progress.planned):.0%})" if progress.planned else ""
-    left = f", {words} left" if (words := _left(progress)) else ""
+    rest = f", {words} left" if (words := left(progress)) else ""
     total = progress.total
     unpriced = f" + {total.unpriced:,} unpriced calls" if total.unpriced else ""
     limit = f" of ${progress.limit_usd:,.2f}" if progress.limit_usd is not None else ""
     return (
-        f"{progress.done:,}{planned} episodes  {progress.rate_per_s:,.1f}/s  {duration(progress.elapsed_s)}{left}  "
+        f"{progress.done:,}{planned} episodes  {progress.rate_per_s:,.1f}/s  {duration(progress.elapsed_s)}{rest}  "
         f"{total.calls:,} calls  ${total.spent_usd:,.4f}{limit}{unpriced}"
     )
 
 
-def _left(progress: Progress) -> str | None:
+def left(progress: Progress) -> str | None:
     """The time that the run has left, in words."""
     if progress.remaining_s is None:
         return None
@@ -101,26 +60,7 @@ def verdict_counts(verdicts: Mapping[Verdict, int]) -> str:
     return "  ".join(f"{verdict.value} {count:,}" for verdict in Verdict if (count := verdicts.get(verdict, 0)))
 
 
-def _recent_line(outcome: Outcome) -> Text:
-    winner = {Verdict.A: outcome.value_a, Verdict.B: outcome.value_b}.get(outcome.verdict, outcome.verdict.value)
-    text = Text("· ", style="dim", no_wrap=True, overflow="ellipsis")
-    text.append_text(plain(f"{outcome.group}  {outcome.scenario_id}  ", "dim"))
-    return text.append_text(plain(winner, "cyan"))
-
-
-def _conversation_lines(conversation: Conversation) -> list[Text]:
-    """A conversation, a line a message, cut to the width of the terminal."""
-    spoken = [(message.role.value, message.words) for message in conversation.transcript[-2:]]
-    return [_cut(who, text) for who, text in [*spoken, ("judge", conversation.conclusion)]]
-
-
-def _cut(who: str, text: str) -> Text:
-    return _one_line(plain(f"{who:>6}  ", "bold").append_text(plain(" ".join(text.split()), "not bold")))
-
-
-def _one_line(text: Text) -> Text:
-    text.no_wrap, text.overflow = True, "ellipsis"
-    return text
+# -- a conversation ----------------------------------------------------------------------------------------------------
 
 
 def print_conversation(console: Console, conversation: Conversation) -> None:
@@ -186,6 +126,11 @@ def _indented(text: str, style: str) -> Padding:
 
 def _in_one_line(ranking: Ranking) -> str:
     return " > ".join(f"{value} {rating.mu:+.2f}" for value, rating in ranking.ratings.items())
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> RenderableType:
@@ -257,14 +202,14 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
             (f"  {kind} look", f"{count:,} by {judge}, voted down without it")
             for (judge, kind), count in sorted(progress.lost_looks.items())
         ),
-        ("calls", _calls(progress)),
+        ("calls", calls(progress)),
         ("tokens", f"{total.input_tokens:,} in, {total.output_tokens:,} out"),
-        ("spent", _spent(progress)),
+        ("spent", spent(progress)),
         ("time", duration(progress.elapsed_s)),
         ("rate", f"{progress.rate_per_s:,.1f} episodes per second"),
     ]
-    if left := _left(progress):
-        rows.append(("left", left))
+    if words := left(progress):
+        rows.append(("left", words))
     rows += [(f"judged anew by {judge}", verdict_counts(verdicts)) for judge, verdicts in snapshot.judges.items()]
     for key, value in rows:
         table.add_row(plain(key, "bold"), plain(value))
@@ -272,6 +217,9 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
     if len(progress.usage) > 1:
         console.print()
         console.print(_usage_table(progress, console.width))
+    if progress.lanes:
+        console.print()
+        console.print(_lane_table(progress.lanes))
     if snapshot.rankings:
         console.print()
         console.print(_convergence_table(snapshot))
@@ -290,7 +238,29 @@ def _convergence_table(snapshot: Snapshot) -> Table:
     return table
 
 
-def _calls(progress: Progress) -> str:
+def _lane_table(lanes: Sequence[LaneLoad]) -> Table:
+    """How each lane stands, or stood at the end."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    table.add_column("lane", no_wrap=True, overflow="ellipsis")
+    for name in ("in flight", "limit", "waiting", "retries", "errors"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("state")
+    for lane in lanes:
+        counts = lane.in_flight, lane.limit, lane.waiting, lane.retries, lane.errors
+        state, style = lane_state(lane)
+        table.add_row(plain(lane.model), *(f"{count:,}" for count in counts), plain(state, style))
+    return table
+
+
+def lane_state(lane: LaneLoad) -> tuple[str, str]:
+    """What is to be said of a lane, and the style in which; nothing where all is well."""
+    if lane.closed is not None:
+        return f"closed: {lane.closed}", "red"
+    return (f"slowed, from {lane.most:,}", "yellow") if lane.limit < lane.most else ("", "")
+
+
+def calls(progress: Progress) -> str:
+    """What became of the calls, in words."""
     total = progress.total
     parts = [f"{total.calls - total.failed - total.abandoned:,} answered"]
     parts += [f"{total.failed:,} failed"] * bool(total.failed) + [f"{total.abandoned:,} abandoned"] * bool(
@@ -300,7 +270,7 @@ def _calls(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def _spent(progress: Progress) -> str:
+def spent(progress: Progress) -> str:
     """What was spent, what is set aside, and what the rest will take."""
     total = progress.total
     text = f"${total.spent_usd:,.4f}"

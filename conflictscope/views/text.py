@@ -10,6 +10,11 @@ def plain(text: str, style: str = "") -> Text:
     return Text("".join(ch if ch.isprintable() else _visible(ch) for ch in text), style=style)
 
 
+def brief(text: str, width: int, style: str = "") -> Text:
+    """Text from anywhere as one safe line; of a long one no more is looked at than could be shown in so many columns."""
+    return plain(" ".join(text[: 4 * max(8, width)].split()), style)
+
+
 def visible(text: str) -> str:
     """As `plain`, but with its lines and tabs: for pages, which escape it themselves."""
     return "".join(ch if ch.isprintable() or ch in "\n\t" else _visible(ch) for ch in text.replace("\r\n", "\n"))

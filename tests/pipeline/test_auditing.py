@@ -179,7 +179,7 @@ def test_the_command_tells_it_in_words_and_as_one_json_document(tmp_path: Path) 
     document = json.loads(conflictscope("audit", "audited", "--json", cwd=tmp_path).stdout)
     assert document["run"] == "audited"
     assert document.keys() == {
-        "run", "episodes", "order", "judges", "retest", "unrated", "variance", "stability", "reference", "not_told",
+        "run", "episodes", "order", "judges", "judge_retest", "retest", "unrated", "variance", "stability", "reference", "not_told",
     }  # fmt: skip
 
     def figures(node: object) -> list[dict[str, float]]:
@@ -193,3 +193,23 @@ def test_the_command_tells_it_in_words_and_as_one_json_document(tmp_path: Path) 
     shown = conflictscope("audit", "audited", cwd=tmp_path).stdout
     for words in ("judged in both orders", "what outcomes vary by", "reference-compatible scoring", "not told:"):
         assert words in shown
+
+
+async def test_conditions_with_different_behaviours_are_not_held_against_each_other(tmp_path: Path) -> None:
+    """A mode is set beside another of the same behaviour only: else a behaviour would pass for the mode's shift."""
+    plain, behaving = (Group("t", Mode.OPEN_ENDED, None, name) for name in (None, "mine"))
+    choice = Group("t", Mode.MULTIPLE_CHOICE)
+    records = [
+        EpisodeRecord(
+            Outcome(group, f"s{number}", 1, "x", "y", Verdict.A if number % 3 else Verdict.B, None, "a", "j"),
+            0,
+            (),
+            (),
+            None,
+            0.0,
+        )
+        for group in (plain, behaving, choice)
+        for number in range(40)
+    ]
+    found = await pipeline.audit(await stored(tmp_path, *records))
+    assert {(shift.first, shift.second) for shift in found.shifts} == {(choice, plain)}

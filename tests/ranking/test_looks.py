@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conflictscope.audit import Figure
 from conflictscope.outcome import Group, JudgedEpisode, Look, Mode, Outcome, Side, Verdict
-from conflictscope.ranking import judge_agreement, order_effects, retests
+from conflictscope.ranking import judge_agreement, judge_retests, order_effects, retests
 
 GROUP = Group("alpha", Mode.OPEN_ENDED)
 A, B = Verdict.A, Verdict.B
@@ -121,3 +121,36 @@ def test_repeats_that_failed_are_no_answers() -> None:
     found = retests([episode(n, verdict=v, repeat=r) for n in range(30) for r, v in enumerate(verdicts)])
     assert found[0].same is not None
     assert found[0].same.value == 1
+
+
+def again(judge: str, *said: Verdict) -> tuple[Look, ...]:
+    """One look a repeat, in one order."""
+    return tuple(Look(judge, "a", choice, True, repeat) for repeat, choice in enumerate(said, start=1))
+
+
+def test_repeated_looks_of_a_judge_are_held_against_each_other() -> None:
+    """Of three looks one differs in every second conversation: two looks say the same in (1 + 1/3) / 2; a failed look is none."""
+    steady, wavering = again("j", A, A, A), again("j", A, B, A)
+    episodes = [episode(n, *(steady if n % 2 else wavering)) for n in range(40)]
+    [found] = judge_retests(episodes)
+    assert (found.judge, found.conversations) == ("j", 40)
+    assert found.same is not None
+    assert found.same.value == pytest.approx(2 / 3)
+    assert judge_retests([episode(n, *again("j", A, Verdict.JUDGE_FAILED)) for n in range(40)]) == ()
+    assert judge_retests([episode(n, *both(A, A)) for n in range(40)]) == ()  # two orders are one opinion
+
+
+def test_repeats_are_one_turn_and_one_opinion() -> None:
+    """The majority of a judge's repeats is what agreement is reckoned from, and the order effect from the first repeat alone."""
+    [own] = episode(0, *again("j", B, A, A)).turns
+    assert len(own["j"]) == 3
+    found = judge_agreement([episode(n, *again("j", B, A, A), *again("k", A)) for n in range(30)])
+    assert found is not None
+    assert found.alpha is not None
+    assert found.alpha.value == 1
+    looks = [Look("j", side, (side == "a" and A) or B, True, 1) for side in ("a", "b")]
+    looks += [Look("j", side, A, True, 2) for side in ("a", "b")]
+    [effect, _] = order_effects([episode(n, *looks) for n in range(20)])
+    assert effect.flips is not None
+    assert effect.items == 20
+    assert effect.flips.value == 1

@@ -28,6 +28,7 @@ def audit(name: str = "alpha", rows: int = 1) -> Audit:
         episodes=80,
         orders=tuple(OrderEffect(name, pair, True, 80, share, share, share, share, share) for _ in range(rows)),
         agreement=None,
+        judge_retests=(),
         retests=(),
         unrated=(Unrated(group, pair, share, {Verdict.NEITHER: share}),),
         components=(),

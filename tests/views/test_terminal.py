@@ -13,7 +13,7 @@ from conflictscope.ranking import GroupFold
 from conflictscope.rating import Ranking
 from conflictscope.snapshot import Conversation, Progress, Purpose, Snapshot, Usage
 from conflictscope.views import print_conversation, print_rankings, print_status
-from conflictscope.views.terminal import line, screen
+from conflictscope.views.terminal import line
 from conflictscope.views.text import duration, plain
 
 ALPHA, JUDGE = Purpose("target", "alpha", "openai:m"), Purpose("judge", None, "openai:m")
@@ -58,32 +58,11 @@ def snapshot(rankings: int = 2, **changes: object) -> Snapshot:
     )
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (40, 12)])
-def test_a_screen_fits_its_terminal(width: int, height: int) -> None:
-    """Progress, states and as many rankings as there is room for; never more lines or columns than the terminal has."""
-    on = console(width, height)
-    on.print(screen(snapshot(rankings=30), height, width))
-    lines = shown(on).splitlines()
-    assert len(lines) < height
-    assert max(map(len, lines)) <= width
-    assert any("more" in text for text in lines)
-
-
-def test_a_screen_tells_how_far_and_what_came_last() -> None:
-    """Episodes, rate, time left, cost, states, rankings, the latest episodes and a conversation."""
-    on = console(120, 40)
-    on.print(screen(snapshot(), 40, 120))
-    assert shown(on).splitlines()[2].rstrip() == "a 300  tie 20  target_failed 5"
-    for part in ("325/1,000 (32%)", "5.0/s", "1:05", "2:15 left", "1,234 calls", "$1.5000", "tie 20", "target_failed 5",
-                 "t0 / open_ended", "1.  value0", "s1  value1", "Hello there", "value0 over value1"):  # fmt: skip
-        assert part in shown(on)
-
-
 def test_unknown_prices_are_told_not_counted_as_free() -> None:
     """Calls without a known price are named beside the cost."""
     on = console(160)
     used = {ALPHA: replace(USED, unpriced=7)}
-    on.print(screen(snapshot(usage=used), 24, 160))
+    on.print(line(snapshot(usage=used)), soft_wrap=True)
     print_status(on, snapshot(usage=used))
     assert "+ 7 unpriced calls" in shown(on)
     assert "7 calls of unknown price" in shown(on)
@@ -213,13 +192,6 @@ def test_hostile_text_is_shown_as_text() -> None:
     on = console(200)
     print_conversation(on, Conversation(HOSTILE, [Message(Role.TARGET, HOSTILE)], HOSTILE))
     print_rankings(on, [ranking(HOSTILE)])
-    on.print(
-        screen(
-            Snapshot(progress(), [ranking(HOSTILE)], [], Conversation("k", [Message(Role.USER, HOSTILE)], HOSTILE)),
-            24,
-            200,
-        )
-    )
     text = shown(on)
     assert "[bold]markup[/bold]" in text
     assert "\\x1b[31mred" in text

@@ -9,7 +9,7 @@ from conflictscope.agents.behaviors.loading import (
     load_attribute,
     load_behaviors,
 )
-from conflictscope.agents.behaviors.playing import MOST_CHARACTERS, BehavingSpeaker, Part, behaving
+from conflictscope.agents.behaviors.playing import MOST_CHARACTERS, BehavingSpeaker, Part, attentive, behaving
 
 __all__ = [
     "BUILT_IN",
@@ -19,6 +19,7 @@ __all__ = [
     "Behavior",
     "LoadedBehavior",
     "Part",
+    "attentive",
     "behaving",
     "behaviors_of",
     "load_attribute",

@@ -30,20 +30,24 @@ class Behavior:
     it should not fails its episode, with the failure kind `behavior`. Texts hold 1 to 100,000 characters.
 
     role: whose behaviour it is, `Role.USER`, `Role.TARGET` or `Role.JUDGE`. calls_per_episode: how many calls of the model it
-    adds to an episode, as far as anybody can tell; `plan` counts them.
+    adds to an episode, as far as anybody can tell; `plan` counts them. looks, quotes: of a judge, how often it looks at a
+    conversation at the least (1..99; its looks vote) and whether it must quote what decides its verdict (docs/judges.md).
 
     While an episode is played it has: name, what the sweep file calls it; seed, 63 bits, from which all that is random in it
     should be drawn (`random.Random(self.seed)`), the same for every target, mode and steering, so that comparisons stay paired;
-    max_turns, how often the user may speak at the most.
+    max_turns, how often the user may speak at the most; look, of a judge, which of its looks this is, 1, 2, ...
     """
 
     role: ClassVar[Role]
     timeout_s: ClassVar[float] = 60.0
     calls_per_episode: ClassVar[float] = 0.0
+    looks: ClassVar[int] = 1
+    quotes: ClassVar[bool] = False
 
     name: str
     seed: int
     max_turns: int
+    look: int
     _ask: Ask
 
     def begin(self) -> Soon[None]:

@@ -18,6 +18,9 @@ from conflictscope.agents.behaviors.base import Behavior
 from conflictscope.errors import InputError
 from conflictscope.outcome import Role
 
+MOST_LOOKS = 99
+"""As often a judge may look at one conversation."""
+
 ENTRY_POINTS = "conflictscope.behaviors"
 """The group of entry points by which an installed package offers behaviours."""
 
@@ -27,6 +30,8 @@ BUILT_IN = {
     "moody_user": "MoodyUser",
     "hesitant_target": "HesitantTarget",
     "note_taking_target": "NoteTakingTarget",
+    "panel_judge": "PanelJudge",
+    "quoting_judge": "QuotingJudge",
 }
 """Module, which is also the name, and class."""
 
@@ -158,6 +163,10 @@ def _check(reference: str, found: Any) -> None:
         raise InputError(f"{reference!r}: role must be Role.USER, Role.TARGET or Role.JUDGE, got {role!r:.80}")
     if not isinstance(found.timeout_s, int | float) or not found.timeout_s > 0:
         raise InputError(f"{reference!r}: timeout_s must be a number > 0, got {found.timeout_s!r:.80}")
+    if type(found.looks) is not int or not 1 <= found.looks <= MOST_LOOKS:
+        raise InputError(f"{reference!r}: looks must be an integer in 1..{MOST_LOOKS}, got {found.looks!r:.80}")
+    if role is not Role.JUDGE and (found.looks > 1 or found.quotes):
+        raise InputError(f"{reference!r} is a behaviour of the {role.value}: looks and quotes are for a judge")
     try:
         inspect.signature(found).bind()
     except (TypeError, ValueError) as error:

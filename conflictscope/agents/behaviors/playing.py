@@ -81,6 +81,7 @@ class Part:
         await self._hear(turn)
         instructions, prompt, history = utterance.instructions or "", utterance.prompt, list(utterance.history)
         for act in self._acts:
+            act.look = utterance.look
             instructions = act.text("instructions", await act.call("instructions", instructions, turn), least=0)
             if utterance.role is Role.JUDGE:
                 history[-1] = act.text("page", await act.call("page", history[-1], turn))
@@ -207,6 +208,12 @@ def behaving(player: P, part: Part) -> P:
     return replace(player, speaker=BehavingSpeaker(player.speaker, part))
 
 
+def attentive(judge: ModelJudge, loaded: Sequence[LoadedBehavior]) -> ModelJudge:
+    """A judge that looks as often, and quotes as much, as its behaviours want."""
+    looks = max(judge.repeats, *(each.type.looks for each in loaded))
+    return replace(judge, repeats=looks, quotes=judge.quotes or any(each.type.quotes for each in loaded))
+
+
 class Patience:
     """A deadline for what is done between a model's replies: its clock stands still while one is waited for."""
 
@@ -240,6 +247,7 @@ class _Act:
         self._seed = seed
         self._max_turns = max_turns
         self._behavior: Behavior | None = None
+        self.look = 1
         self.speaker: Speaker | None = None
         self._asked = 0
         self._passes: ConflictScopeError | None = None  # raised by a lane, not by the behaviour
@@ -255,6 +263,7 @@ class _Act:
             self._behavior._ask = self._ask
             if "begin" in self.loaded.hooks:
                 await self._run("begin", self._behavior.begin)
+        self._behavior.look = self.look
         return await self._run(hook, getattr(self._behavior, hook), *arguments)
 
     def fail(self, hook: str, why: str) -> NoReturn:

@@ -47,6 +47,21 @@ class Concurrency:
         """Requests that may be in flight now."""
         return self._limit
 
+    @property
+    def most(self) -> int:
+        """Requests that may ever be."""
+        return self._most
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are."""
+        return self._in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one to end."""
+        return len(self._waiting)
+
     async def __call__(self, request: Request) -> Reply:
         """The reply."""
         await self._enter()

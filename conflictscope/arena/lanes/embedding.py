@@ -24,6 +24,7 @@ from conflictscope.errors import CallFailed
 from conflictscope.outcome import Role
 from conflictscope.ports import Call, Journal, VectorCache
 from conflictscope.seeds import derive
+from conflictscope.snapshot import LaneLoad
 
 if TYPE_CHECKING:
     from pydantic_ai.embeddings import EmbeddingModel, EmbeddingResult
@@ -62,13 +63,18 @@ class ModelEmbedding:
         if model.system == LOCAL:
             policy = replace(policy, concurrency=1, attempts=1)
         endpoint = _Kept(_EmbeddingEndpoint(model, self.name, price, policy.call_timeout_s), cache, self.name)
-        steps = live_steps(endpoint, self._breaker, journal, budget, policy, self.name, price, rates)
-        self._steps = self._breaker.guarding(steps)
+        self._live = live_steps(endpoint, self._breaker, journal, budget, policy, self.name, price, rates)
+        self._steps = self._breaker.guarding(self._live.first)
 
     @property
     def closed(self) -> str | None:
         """Why nobody is answered any more; None while the way is open."""
         return self._breaker.closed
+
+    @property
+    def load(self) -> LaneLoad:
+        """How it stands."""
+        return self._live.load(self.name, self.closed)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, d): a row of length 1 for each text. Raises CallFailed, LimitReached, LaneClosed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from pydantic_ai.messages import ModelResponse
@@ -19,6 +19,7 @@ from conflictscope.arena.lanes.retry import Retry
 from conflictscope.arena.lanes.steps import Step
 from conflictscope.arena.lanes.throttle import RateLimit, Throttle
 from conflictscope.ports import Call, Journal, OutputMode, SentBatch
+from conflictscope.snapshot import LaneLoad
 
 # A call in a batch that expired, or met what a single call is repeated after, goes into further batches, so often at the most.
 _BATCHES_PER_CALL = 3
@@ -69,10 +70,13 @@ class ModelLane:
         live = live_steps(endpoint, self._breaker, journal, budget, policy, self.name, price, rates)
         self._batches = Batches(model, self.name, journal, budget, batch_price, policy.batch_poll_s)
         # A call in a batch takes as long as the batch, and the service sees to it how many of them it works on.
-        batched = Retry(
-            Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name), _BATCHES_PER_CALL, inf
+        self._live, self._batched = (
+            live,
+            Retry(
+                Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name), _BATCHES_PER_CALL, inf
+            ),
         )
-        guarded = self._breaker.guarding(BatchOrLive(batched, live, self._batches))
+        guarded = self._breaker.guarding(BatchOrLive(self._batched, live.first, self._batches))
         self._replay = Replay(guarded, journal, self.name)
 
     @property
@@ -84,6 +88,13 @@ class ModelLane:
     def closed(self) -> str | None:
         """Why the lane answers nobody any more; None while it is open."""
         return self._breaker.closed
+
+    @property
+    def load(self) -> LaneLoad:
+        """How it stands."""
+        live = self._live.load(self.name, self.closed)
+        batched = self._batched
+        return replace(live, retries=live.retries + batched.retries, errors=live.errors + batched.errors)
 
     async def request(self, call: Call) -> ModelResponse:
         """The journaled reply where there is one, else the model's. Raises CallFailed, LimitReached, LaneClosed."""
@@ -98,6 +109,20 @@ class ModelLane:
         await self._batches.close()
 
 
+@dataclass(frozen=True, slots=True)
+class LiveSteps:
+    """What a request that is sent by itself passes through. first: the step that it is given to."""
+
+    first: Retry
+    slots: Concurrency
+
+    def load(self, name: str, closed: str | None) -> LaneLoad:
+        """How they stand."""
+        slots = self.slots
+        counts = slots.in_flight, slots.limit, slots.most, slots.waiting
+        return LaneLoad(name, *counts, self.first.retries, self.first.errors, closed)
+
+
 def live_steps(
     endpoint: Step,
     breaker: Breaker,
@@ -107,7 +132,7 @@ def live_steps(
     name: str,
     price: Price | None,
     rates: Sequence[RateLimit],
-) -> Step:
+) -> LiveSteps:
     """The steps, from the endpoint outwards, of a request that is sent by itself; the breaker's guard is to stand around them."""
     # A retry waits outside of the slots, so that one long Retry-After holds up nobody else; an attempt first takes a slot and
     # its share of the budget, and then waits for its minute, so that nothing stands between the throttle's word and the
@@ -116,7 +141,7 @@ def live_steps(
     throttle = Throttle(breaker.barring(record), rates)
     meter = Meter(throttle, budget, price, name)
     concurrency = Concurrency(meter, policy.concurrency, name)
-    return Retry(concurrency, policy.attempts, policy.retry_time_s)
+    return LiveSteps(Retry(concurrency, policy.attempts, policy.retry_time_s), concurrency)
 
 
 def output_modes(model: Model) -> list[OutputMode]:

@@ -39,6 +39,8 @@ class Retry:
 
     What counts is the time of the requests themselves and of the pauses between them: a busy lane, in which an attempt waits long
     for its turn, gives up no earlier than an idle one.
+
+    errors: requests that failed so far. retries: those that were sent again.
     """
 
     def __init__(self, following: Step, attempts: int, retry_time_s: float) -> None:
@@ -47,15 +49,17 @@ class Retry:
             stop=stop_after_attempt(attempts) | _TimeIsUp(retry_time_s),
             wait=_pause_s,
             retry=retry_if_exception(retryable),
-            before_sleep=_tell,
+            before_sleep=self._again,
             reraise=True,
         )
+        self.errors = self.retries = 0
 
     async def __call__(self, request: Request) -> Reply:
         """The reply, or the last failure."""
         try:
             return await self._next(request)
         except CallFailed as failure:
+            self.errors += 1
             if not retryable(failure):
                 raise
             first = [failure]
@@ -63,9 +67,17 @@ class Retry:
         async def attempt(request: Request) -> Reply:
             if first:  # tenacity comes in only where it is needed, and begins with the failure that there was
                 raise first.pop()
-            return await self._next(request)
+            try:
+                return await self._next(request)
+            except CallFailed:
+                self.errors += 1
+                raise
 
         return await self._retrying.copy()(attempt, request)
+
+    def _again(self, state: RetryCallState) -> None:
+        self.retries += 1
+        _tell(state)
 
 
 def _failure(state: RetryCallState) -> CallFailed:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conflictscope import pipeline
 from conflictscope.agents.behaviors.moody_user import MOODS
 from conflictscope.agents.behaviors.revealing_user import parts
+from conflictscope.comparison import By
+from conflictscope.errors import InputError
+from conflictscope.runfolder import RunFolder
 from tests.agents.behaviors.worlds import conversations, play, rows, sweep_in
 
 
@@ -110,3 +115,67 @@ async def test_a_note_taking_target_has_its_notes_of_this_episode_before_it(tmp_
     assert sum("- What is asked" in request for request, _ in calls) <= 4
     said = [text for conversation in conversations(database, "note_taking_target") for _, text in conversation]
     assert not any("What is asked" in text for text in said)
+
+
+async def test_a_panel_judge_looks_three_times_with_three_briefs_and_votes(tmp_path: Path) -> None:
+    """Each conversation has three looks a judge and order in the condition and one beside it; a majority of them is the verdict."""
+    sweep = sweep_in(
+        tmp_path, 'behaviors=["panel_judge"]', 'judge.orders="random"', scenarios=40,
+        hesitation_rate=0.0, refusal_rate=0.0, neither_rate=0.0,
+    )  # fmt: skip
+    world = tmp_path / "sweep" / "world.toml"
+    world.write_text(world.read_text().replace("[judge]", "[judge]\nerror_rate = 0.3", 1))
+    sweep = pipeline.load_sweep(
+        str(tmp_path / "sweep" / "sweep.toml"), ['behaviors=["panel_judge"]', 'judge.orders="random"']
+    )
+    database = await play(sweep, tmp_path)
+    looks: dict[tuple[str, int, str], list[tuple[int, str]]] = {}
+    query = """SELECT coalesce(g.behavior, ''), e.seq, e.verdict, j.repeat, j.choice FROM judgements j
+               JOIN episodes e ON e.seq = j.episode_seq JOIN groups g ON g.id = e.group_id ORDER BY e.seq, j.number"""
+    for behavior, seq, verdict, repeat, choice in rows(database, query):
+        looks.setdefault((behavior, seq, verdict), []).append((repeat, choice))
+    panel = {key: said for key, said in looks.items() if key[0] and len(said) == 3}
+    assert len(panel) > 20  # those that the first three looks settled
+    assert {tuple(repeat for repeat, _ in said) for (behavior, *_), said in looks.items() if not behavior} == {(1,)}
+    for (_, _, verdict), said in panel.items():
+        assert [repeat for repeat, _ in said] == [1, 2, 3]
+        choices = [choice for _, choice in said]
+        assert verdict == max(set(choices), key=choices.count)
+    assert any(len({choice for _, choice in said}) > 1 for said in panel.values()), "some disagree"
+    briefs = rows(
+        database,
+        "SELECT count(DISTINCT json_extract(CAST(request AS TEXT), '$.messages[0].instructions')) FROM calls WHERE role = 'judge' AND scope LIKE '%|panel_judge'",
+    )
+    assert briefs == [(3,)]
+
+
+async def test_a_quoting_judge_keeps_words_that_the_target_said(tmp_path: Path) -> None:
+    """Every settled look in the condition has a quote from the transcript, none beside it has; one that misquotes has no verdict."""
+    database = await play(sweep_in(tmp_path, 'behaviors=["quoting_judge"]', hesitation_rate=0.0), tmp_path)
+    looks = rows(
+        database,
+        "SELECT coalesce(g.behavior, ''), j.quotes, e.transcript FROM judgements j JOIN episodes e ON e.seq = j.episode_seq"
+        " JOIN groups g ON g.id = e.group_id",
+    )
+    assert {behavior for behavior, _, _ in looks} == {"", "quoting_judge"}
+    for behavior, quotes, transcript in looks:
+        said = " ".join(message["text"] for message in json.loads(transcript) if message["role"] == "target")
+        found = json.loads(quotes)
+        assert bool(found) == bool(behavior)
+        assert all(quote in said for quote in found)
+
+
+async def test_the_effect_of_a_judges_behaviour_is_a_paired_difference(tmp_path: Path) -> None:
+    """`compare --by behavior` pairs the condition with the plain one, on all scenarios, for built-in judges too."""
+    sweep = sweep_in(tmp_path, 'behaviors=["panel_judge", "quoting_judge"]', scenarios=12)
+    database = await play(sweep, tmp_path)
+    found = await pipeline.compare(RunFolder(database.parent), By.BEHAVIOR)
+    pairs = {(comparison.first.behavior, comparison.second.behavior): comparison for comparison in found.comparisons}
+    assert {(None, "panel_judge"), (None, "quoting_judge")} <= pairs.keys()
+    assert all(comparison.scenarios >= 10 for comparison in pairs.values())
+
+
+def test_a_panel_judge_needs_looks_that_are_requests_of_their_own(tmp_path: Path) -> None:
+    """With one fixed seed the three looks would be one."""
+    with pytest.raises(InputError, match=r"panel_judge looks 3 times: that needs judge.seed = true"):
+        sweep_in(tmp_path, 'behaviors=["panel_judge"]', "judge.seed=5")

@@ -11,10 +11,12 @@ from pydantic_ai.settings import ModelSettings
 
 from conflictscope.arena import Budget, ModelLane, Policy
 from conflictscope.arena.lanes.endpoint import Endpoint
-from conflictscope.errors import CallFailed
+from conflictscope.errors import CallFailed, LaneClosed
 from conflictscope.outcome import Role
 from conflictscope.ports import Call
+from conflictscope.snapshot import LaneLoad
 from tests.arena.lanes.doubles import ONE_TRY, Counted, Rows, call, lane, request
+from tests.virtual_time import VirtualLoop, in_virtual_time
 
 
 async def test_a_call_that_was_answered_is_never_made_again() -> None:
@@ -146,3 +148,46 @@ async def test_a_call_that_is_cancelled_is_abandoned_in_the_journal() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert journal.states() == ["abandoned"]
+
+
+class Gate:
+    """A model that fails so often, then answers when it is let."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.open = asyncio.Event()
+
+    async def __call__(self, messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        if self.failures:
+            self.failures -= 1
+            raise ModelHTTPError(500, "m", None)
+        await self.open.wait()
+        return ModelResponse(parts=[TextPart("fine")])
+
+
+def test_a_lane_tells_how_it_stands() -> None:
+    """In flight and waiting while they are, failed and repeated requests once each, and nothing left behind at the end."""
+
+    async def main(loop: VirtualLoop) -> None:
+        gate = Gate(failures=2)
+        policy = Policy(call_timeout_s=10_000, attempts=3, concurrency=2)
+        busy = ModelLane(FunctionModel(gate, model_name="m"), Rows(), Budget(None), policy, name="openai:m")
+        assert busy.load == LaneLoad("openai:m", 0, 2, 2, 0, 0, 0)
+        asking = [asyncio.create_task(busy.request(call(scope=str(number)))) for number in range(5)]
+        await asyncio.sleep(100)
+        assert busy.load == LaneLoad("openai:m", 2, 2, 2, 3, retries=2, errors=2)
+        gate.open.set()
+        await asyncio.gather(*asking)
+        assert (busy.load.in_flight, busy.load.waiting, busy.load.closed) == (0, 0, None)
+
+    in_virtual_time(main)
+
+
+async def test_a_closed_lane_tells_why() -> None:
+    """The load of a lane that answers nobody any more holds the reason."""
+    shut = lane(Counted(ModelHTTPError(401, "m", "no such key")), Rows())
+    for number in range(5):
+        with pytest.raises((CallFailed, LaneClosed)):
+            await shut.request(call(scope=str(number)))
+    assert shut.load.closed == shut.closed is not None
+    assert "no such key" in str(shut.load.closed)
