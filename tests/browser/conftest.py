@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from playwright import sync_api
 
 from tests.browser.site import OpenPage, Site, viewing
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make setup)")
-
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _PATIENCE_MS = 30_000  # of a machine that does much else
-
-_LOST = re.compile(
-    r"net::ERR_(CONNECTION_|INCOMPLETE_|NETWORK_|EMPTY_)"
-)  # what a browser says of a server that is gone
+# What a browser says of a server that is gone.
+_LOST = re.compile(r"net::ERR_(CONNECTION_|INCOMPLETE_|NETWORK_|EMPTY_)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,27 +42,27 @@ def open_page(browser: sync_api.Browser) -> Iterator[OpenPage]:
     """Opens an address in a browser of its own, wherever a page may be: `open_page(url, dark=False, width=1280)`.
 
     Whatever the page does that no page of ours may do fails the test: a script that came with data (a dialog), an error on the
-    console, among them every violation of the Content-Security-Policy, an exception, a request to another host.
+    console, among them every violation of the Content-Security-Policy, an exception, a request to another host or port.
     """
     contexts, wrong = [], list[str]()
 
     def console(message: sync_api.ConsoleMessage) -> None:
+        # A page may be opened that is not there; what a page loads must be there.
         missing = (
-            message.page is not None and message.location["url"] == message.page.url
-        )  # what is opened may be no page
+            message.text.startswith("Failed to load") and message.page and message.page.url == message.location["url"]
+        )
         if message.type == "error" and not missing and not _LOST.search(message.text):
             wrong.append(f"console: {message.text}")
-
-    def request(asked: sync_api.Request) -> None:
-        address = urlsplit(asked.url)
-        if address.scheme not in ("data", "blob", "file") and address.hostname != "127.0.0.1":
-            wrong.append(f"request: {asked.url}")
 
     def dialog(opened: sync_api.Dialog) -> None:
         wrong.append(f"dialog: {opened.message}")
         opened.dismiss()
 
     def open_(url: str, *, dark: bool = False, width: int = 1280) -> sync_api.Page:
+        def request(asked: sync_api.Request) -> None:
+            if urlsplit(asked.url)[:2] != urlsplit(url)[:2] and not asked.url.startswith(("data:", "blob:")):
+                wrong.append(f"request: {asked.url}")
+
         context = browser.new_context(
             color_scheme="dark" if dark else "light", viewport={"width": width, "height": 900}, reduced_motion="reduce"
         )

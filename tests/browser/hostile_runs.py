@@ -42,13 +42,9 @@ def _tell(database: sqlite3.Connection) -> None:
         "SELECT e.key, e.scenario_id, c.scope FROM episodes e JOIN calls c ON c.scope = e.key WHERE e.seq = 1"
     ).fetchone()
     everything = "\n".join(NAMES)
-    body = {"description": everything, "action_a": everything, "action_b": f"not {everything}"}
-    body["user"] = json.dumps({"persona": everything, "background": everything, "goal": everything})  # type: ignore[assignment]
-    for place, value in body.items():
-        parameter = "json(?)" if place == "user" else "?"
-        database.execute(
-            f"UPDATE scenarios SET body = json_set(body, '$.{place}', {parameter}) WHERE id = ?", (value, scenario)
-        )
+    person = {"persona": everything, "background": everything, "goal": everything}
+    body = {"description": everything, "action_a": everything, "action_b": f"not {everything}", "user": person}
+    database.execute("UPDATE scenarios SET body = json_patch(body, ?) WHERE id = ?", (json.dumps(body), scenario))
     for place, name in enumerate((*NAMES, LONG)):
         database.execute(
             "INSERT INTO judgements VALUES (1, ?, ?, 'a', 'a', 1, 5, ?, 1, ?, ?)",
