@@ -16,18 +16,24 @@ demo: $(VENV)/.installed
 test: check
 	$(RUN) pytest -n auto --dist loadfile
 
-check: $(VENV)/.installed
+check: $(VENV)/.developing
 	$(RUN) ruff check $(SOURCES)
 	$(RUN) ruff format --check $(SOURCES)
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.developing
 
+# What a user needs; what the tests need besides is several times as much.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ConflictScope needs Python 3.11 or newer; " + sys.executable + " is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	@echo "Installing what the tests need (once, about two minutes) ..."
 	@$(RUN) pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -235,6 +235,21 @@ class ScheduleConfig(Record):
     least_pool: Annotated[int, Field(ge=1)] = 200
 
 
+class ExecutorConfig(Record):
+    """Where episodes are played.
+
+    kind: `local`, in this process; `ray`, in workers on Ray, each with an event loop and a core of its own. What follows is of
+    `ray` alone. workers: at the most; by default one a core. episodes_per_worker: in flight in each; by default what its share of
+    limits.concurrency is, which holds for all of them together. address: host:port of a Ray to connect to, or `auto` for the one
+    that runs on this machine; by default one is started here, for this run alone.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    workers: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    episodes_per_worker: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    address: Annotated[str, Field(min_length=1)] | None = None
+
+
 def behavior_name(entry: str) -> str:
     """What an entry of `behaviors` is called: `a + b`, each without the module or file that it is from."""
     return " + ".join(part.strip().rpartition(":")[2] for part in entry.split("+"))
@@ -263,6 +278,7 @@ class SweepConfig(Services):
     behaviors: tuple[str, ...] = ()
     stop: StopConfig = StopConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    executor: ExecutorConfig = ExecutorConfig()
 
     @field_validator("behaviors")
     @classmethod
@@ -303,6 +319,8 @@ class SweepConfig(Services):
             raise ValueError(
                 "batch = true on a target is for its multiple_choice and action_rating episodes, and modes has neither"
             )
+        if self.executor.kind == "ray" and self.batched():
+            raise ValueError('batch = true: batches go out from one process, so executor.kind must be "local"')
         made_by = self.generate.models() if self.generate else []
         known = [*self.lanes(), *(self.generate.priced() if self.generate else [])]
         unknown = sorted(self.prices.keys() - set(known))
@@ -342,6 +360,7 @@ class SweepConfig(Services):
                 "limits": True,
                 "stop": True,
                 "schedule": True,
+                "executor": True,
                 "providers": True,
                 "prices": True,
                 "name": True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ from conflictscope.timeline import Timeline, Work
 _RECENT = 8
 _RATE_WINDOW_S = 20.0
 
+PATIENCE_S = 0.7
+"""How long somebody who opens a long run waits before a view shows what is read of it."""
+
 
 class _Known:
     """What a monitor has read so far."""
@@ -37,6 +41,7 @@ class _Known:
         self.flips: dict[Group, dict[Pair, Flips]] = {}
         self.timeline = Timeline()
         self.last_seq = self.last_looks = self.last_end = self.told_seq = 0
+        self.read = 1.0
 
     def begin(self, number: int, fold: GroupFold) -> tuple[GroupFold, GroupHistory]:
         """One more group."""
@@ -54,11 +59,15 @@ class Monitor:
 
     Nothing is kept of an episode but what it adds to the sums. Where a run is resumed, its failed episodes are played again: then
     all is read anew.
+
+    patience_s: how long a look at a long run reads before it tells what it knows so far (`Progress.read`), and leaves the rest to
+    the next look; None reads all.
     """
 
-    def __init__(self, reader: RunReader, folder: RunFolder) -> None:
+    def __init__(self, reader: RunReader, folder: RunFolder, patience_s: float | None = None) -> None:
         self._reader = reader
         self._folder = folder
+        self._patience_s = math.inf if patience_s is None else patience_s
         self._known = _Known()
         self._edition: object = None
         self._seen: deque[tuple[float, int]] = deque()
@@ -85,6 +94,7 @@ class Monitor:
             failures=dict(known.failures),
             lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
+            read=known.read,
             lanes=await lanes(self._reader, running=running),
         )
         rankings = [fold.ranking() for fold, _ in known.groups]
@@ -124,18 +134,28 @@ class Monitor:
             (_parse(one.started_at), _parse(one.ended_at or one.started_at)) for one in await self._reader.sessions()
         ]
         known.timeline.fit(sessions)
+        until = time.monotonic() + self._patience_s
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._read_episodes(known, meta))
-                group.create_task(self._read_calls(known))
-                group.create_task(self._read_flips(known))
+                reading = [
+                    group.create_task(self._read_episodes(known, meta, until)),
+                    group.create_task(self._read_calls(known, until)),
+                    group.create_task(self._read_flips(known, until)),
+                ]
         except BaseExceptionGroup as failures:
             self._edition = None  # some of it was taken in, and some not
             raise failures.exceptions[0] from None
         known.timeline.fit(sessions)
+        known.read = 1.0
+        if not all(task.result() for task in reading):
+            episodes, calls = await self._reader.newest()
+            # Never 1 before the end, however little is left.
+            shares = (known.last_seq, episodes), (known.last_looks, episodes), (known.last_end, calls)
+            known.read = min(0.99, *(done / of for done, of in shares if of))
         return known
 
-    async def _read_episodes(self, known: _Known, meta: Mapping[str, Any]) -> None:
+    async def _read_episodes(self, known: _Known, meta: Mapping[str, Any], until: float) -> bool:
+        """Returns whether all were read by then."""
         values, pairs, groups = await self._reader.values(), await self._reader.pairs(), dict[int, Group]()
         async for episodes in self._reader.ended(known.last_seq):
             done: Counter[tuple[str, str]] = Counter()
@@ -169,21 +189,30 @@ class Monitor:
                 verdict = Verdict(came_to)
                 known.verdicts[verdict] += count
                 known.timeline.add(second, Work(episodes=count, failed=count * verdict.failed))
+            if time.monotonic() > until:
+                return False
+        return True
 
-    async def _read_calls(self, known: _Known) -> None:
+    async def _read_calls(self, known: _Known, until: float) -> bool:
         async for last, calls in self._reader.calls_ended(known.last_end):
             known.last_end = last
             for purpose, second, usage, answered, latency_s in calls:
                 known.usage[purpose] = known.usage.get(purpose, Usage()) + usage
                 known.timeline.add(second, _work_of(usage, answered, latency_s))
+            if time.monotonic() > until:
+                return False
+        return True
 
-    async def _read_flips(self, known: _Known) -> None:
+    async def _read_flips(self, known: _Known, until: float) -> bool:
         async for last, flips in self._reader.flips(known.last_looks):
             known.last_looks = last
             for (group, pair), new in flips.items():
                 of_group = known.flips.setdefault(group, {})
                 before = of_group.get(pair, Flips(0, 0))
                 of_group[pair] = Flips(before.flipped + new.flipped, before.looked + new.looked)
+            if time.monotonic() > until:
+                return False
+        return True
 
     def _rate_per_s(self, done: int, elapsed_s: float, *, running: bool) -> float:
         """Episodes per second over the last stretch that this monitor saw of a run that goes on, else over all of the run."""

@@ -13,7 +13,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
 from conflictscope.drafts import Round
-from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict
+from conflictscope.outcome import Group, Judgement, Message, Outcome, Role, Side, Verdict, episode_key
 from conflictscope.rating import Rating, StopRule
 from conflictscope.scenario import Check, CheckName, Outline, Scenario, Template
 from conflictscope.values import Value
@@ -280,6 +280,28 @@ class Beliefs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EpisodeSpec:
+    """One episode to play. repeat: 1, 2, ..."""
+
+    group: Group
+    scenario: Scenario
+    repeat: int
+
+    @property
+    def key(self) -> str:
+        """The episode's stable key."""
+        return episode_key(self.group, self.scenario.id, self.repeat)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An episode to play now, and why."""
+
+    spec: EpisodeSpec
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
 class EpisodeRecord:
     """A finished episode, to be stored. `failure` tells kind and message where the machinery failed.
 
@@ -328,6 +350,25 @@ class EpisodeSink(Protocol):
 
     def record_settled(self, group: Group, rated: int, rule: StopRule) -> None:
         """Queue that the ranking of a group was settled by this rule, at so many outcomes, and takes no more episodes."""
+        ...
+
+
+class Executor(Protocol):
+    """Plays episodes: in this process, or wherever else."""
+
+    async def play(self, assignment: Assignment) -> EpisodeRecord:
+        """Play one episode to its end; all its calls are queued for the run file when this returns.
+
+        Cancelled, it abandons the episode. Raises LimitReached, and LaneClosed for one that is left for a resume.
+        """
+        ...
+
+    def closed(self, group: Group) -> bool:
+        """Whether an episode of this group could not be brought to its end."""
+        ...
+
+    async def close(self) -> None:
+        """Leave what nobody waits for any more; nothing is played after this."""
         ...
 
 

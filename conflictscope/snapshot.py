@@ -85,7 +85,8 @@ class Progress:
     rate_per_s: episodes per second lately, where the run goes on, else over the whole run. remaining_s: None where the
     run is done or the rate is not known. failures: episodes by kind of failure. lost_looks: of judges, in episodes
     that came to a verdict without them, by judge and kind of failure. ends_early: whether the run ends before its plan
-    where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take. lanes: by model.
+    where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take. lanes: by model. read:
+    the share of the run that all this rests on, below 1 while a view that will not wait is still reading a long run.
     """
 
     run: str
@@ -101,6 +102,7 @@ class Progress:
     failures: Mapping[str, int] = field(default_factory=dict)
     lost_looks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     ends_early: bool = False
+    read: float = 1.0
     lanes: Sequence[LaneLoad] = ()
 
     @property

@@ -15,9 +15,9 @@ from scipy.special import ndtr
 
 from benchmarks.rankings.row import Row
 from benchmarks.rankings.simulation import GROUP, NAMES, SIZE, SPREAD, coverage, pairs
-from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler
+from conflictscope.arena import Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler
 from conflictscope.outcome import Group, Outcome, Verdict
-from conflictscope.ports import EpisodeRecord
+from conflictscope.ports import Assignment, EpisodeRecord
 from conflictscope.ranking import GroupBeliefs, doubts, fit_posterior
 from conflictscope.ranking.probit import fit_map_batched
 from conflictscope.rating import DEFAULT_RULE, FloatArray, StopRule

@@ -1,6 +1,20 @@
 """The arena: episodes, the plan, the runner and the lanes to the models."""
 
 from conflictscope.arena.episode import Broke, Episode, Judged, Said
+from conflictscope.arena.executors import (
+    Cast,
+    Cluster,
+    Driver,
+    Line,
+    LineBudget,
+    LineJournal,
+    LineOpenings,
+    LineRate,
+    LocalExecutor,
+    Seat,
+    cluster,
+    share_of,
+)
 from conflictscope.arena.lanes import (
     LOCAL,
     Budget,
@@ -16,21 +30,27 @@ from conflictscope.arena.lanes import (
     output_modes,
     quicken,
 )
-from conflictscope.arena.plan import EpisodeSpec, Plan
-from conflictscope.arena.runner import GRACE_S, Cast, Runner, Stop
-from conflictscope.arena.scheduler import Assignment, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
+from conflictscope.arena.plan import Plan
+from conflictscope.arena.runner import GRACE_S, Runner, Stop
+from conflictscope.arena.scheduler import Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
 
 __all__ = [
     "GRACE_S",
     "LOCAL",
-    "Assignment",
     "Broke",
     "Budget",
     "Cast",
+    "Cluster",
+    "Driver",
     "Episode",
-    "EpisodeSpec",
     "FlatPrice",
     "Judged",
+    "Line",
+    "LineBudget",
+    "LineJournal",
+    "LineOpenings",
+    "LineRate",
+    "LocalExecutor",
     "ModelEmbedding",
     "ModelLane",
     "Plan",
@@ -40,14 +60,17 @@ __all__ = [
     "Runner",
     "Said",
     "Scheduler",
+    "Seat",
     "Settling",
     "Stop",
     "ThompsonScheduler",
     "UniformScheduler",
+    "cluster",
     "known_price",
     "lean_client",
     "named_price",
     "no_use",
     "output_modes",
     "quicken",
+    "share_of",
 ]

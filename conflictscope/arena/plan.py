@@ -7,23 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
 
-from conflictscope.outcome import Group, episode_key
+from conflictscope.outcome import Group
+from conflictscope.ports import EpisodeSpec
 from conflictscope.scenario import Scenario
 from conflictscope.seeds import derive
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeSpec:
-    """One episode to play. repeat: 1, 2, ..."""
-
-    group: Group
-    scenario: Scenario
-    repeat: int
-
-    @property
-    def key(self) -> str:
-        """The episode's stable key."""
-        return episode_key(self.group, self.scenario.id, self.repeat)
 
 
 @dataclass(frozen=True)

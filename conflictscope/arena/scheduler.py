@@ -6,15 +6,14 @@ import asyncio
 import statistics
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
-from conflictscope.arena.plan import EpisodeSpec, Plan
+from conflictscope.arena.plan import Plan
 from conflictscope.outcome import Group, Outcome
-from conflictscope.ports import Beliefs, Choice, EpisodeSink, Reason
+from conflictscope.ports import Assignment, Beliefs, Choice, EpisodeSink, EpisodeSpec, Reason
 from conflictscope.rating import StopRule
 from conflictscope.seeds import derive
 
@@ -24,14 +23,6 @@ _TRIES = 8  # for a disagreement on a pair that has episodes left
 _MOST_VALUES = 24
 
 Pair = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """An episode to play now, and why."""
-
-    spec: EpisodeSpec
-    choice: Choice
 
 
 class Scheduler(Protocol):

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -87,6 +87,10 @@ JudgeName = Annotated[
     ),
 ]
 Show = Callable[[views.Take], Awaitable[None]]
+Executor = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(help="Where episodes are played: in this process, or on Ray; default: as the sweep file says."),
+]
 RUNS = Path("runs")
 MOST_LEFT = 10
 """As many episodes or scenarios are listed in the terminal."""

@@ -15,6 +15,7 @@ from conflictscope import pipeline, views
 from conflictscope.cli.app import (
     MOST_LEFT,
     RUNS,
+    Executor,
     Json,
     NoLive,
     RunsDir,
@@ -49,6 +50,7 @@ _ASSUMED = Assumptions()
 def demo(
     runs_dir: RunsDir = RUNS,
     seed: Annotated[int, typer.Option(help="Seed of the sweep; the same seed gives the same outcomes.")] = 7,
+    executor: Executor = None,
     no_live: NoLive = False,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +60,7 @@ def demo(
 
     Example: [bold]conflictscope demo --seed 3[/bold]
     """
-    sweep = pipeline.load_sweep("demo", [f"seed={seed}"])
+    sweep = pipeline.load_sweep("demo", [f"seed={seed}", *_played_by(executor)])
     show, tell = shown(no_live, as_json)
 
     async def work() -> RunResult:
@@ -72,7 +74,7 @@ def demo(
         )
     result = asyncio.run(work())
     rankings = asyncio.run(pipeline.rank(result.folder))
-    resume = command(f"run demo --set seed={seed}")
+    resume = command(f"run demo --set seed={seed}" + (f" --executor {executor}" if executor else ""))
     _finish(result, rankings, resume, runs_dir, as_json, _truths(sweep, rankings), repeatable=True)
 
 
@@ -89,6 +91,7 @@ def run(
             metavar="BEHAVIOR",
         ),
     ] = None,
+    executor: Executor = None,
     no_live: NoLive = False,
     as_json: Json = False,
 ) -> None:
@@ -100,8 +103,9 @@ def run(
 
     Example: [bold]conflictscope run sweep.toml --set limits.concurrency=8[/bold]
     """
-    library, spent_usd, spent_s = _stage(sweep, settings or [], behavior or [], name, runs_dir, no_live, as_json)
-    loaded = pipeline.load_sweep(sweep, settings or [], name=name, library=library, behaviors=behavior or [])
+    settings = [*(settings or []), *_played_by(executor)]
+    library, spent_usd, spent_s = _stage(sweep, settings, behavior or [], name, runs_dir, no_live, as_json)
+    loaded = pipeline.load_sweep(sweep, settings, name=name, library=library, behaviors=behavior or [])
     if loaded.left_out:
         err.print(f"{loaded.left_out:,} scenarios of the library did not pass their checks and are left out.")
     show, tell = shown(no_live, as_json)
@@ -109,7 +113,7 @@ def run(
         pipeline.run_sweep(loaded, runs_dir, _viewer(show), tell, spent_usd=spent_usd, spent_s=spent_s)
     )
     rankings = asyncio.run(pipeline.rank(result.folder))
-    resume = command(" ".join(["run", quoted(sweep), *kept(settings or [], result.state, behavior or [])]))
+    resume = command(" ".join(["run", quoted(sweep), *kept(settings, result.state, behavior or [])]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
 
@@ -152,6 +156,11 @@ def plan(
         print_json(forecast.to_json())
     else:
         views.print_forecast(out, forecast)
+
+
+def _played_by(executor: str | None) -> list[str]:
+    """What `--executor` sets."""
+    return [] if executor is None else [f"executor.kind={executor}"]
 
 
 def _viewer(show: Show) -> Viewer:

@@ -32,7 +32,7 @@ from conflictscope.errors import InputError
 from conflictscope.outcome import Group, Mode, Role
 from conflictscope.pipeline.models import Models, turn_retries_off
 from conflictscope.pipeline.sweep import Sweep
-from conflictscope.ports import Journal, SentBatch, Turn, VectorCache
+from conflictscope.ports import Journal, OutputMode, SentBatch, Turn, VectorCache
 from conflictscope.services import PriceConfig, Services, lane_section, provider_section
 from conflictscope.snapshot import LaneLoad
 from conflictscope.store import RunWriter
@@ -41,20 +41,32 @@ _RECORD_S = 1.0
 
 
 class Lanes:
-    """One lane to each model, made when it is first asked for; limits of rate are shared by the lanes of a provider."""
+    """One lane to each model, made when it is first asked for; limits of rate are shared by the lanes of a provider.
 
-    def __init__(self, config: Services, journal: Journal, budget: Budget, models: Mapping[str, Model]) -> None:
+    rates: those limits, by provider, where somebody else keeps them. share: as in Policy.
+    """
+
+    def __init__(
+        self,
+        config: Services,
+        journal: Journal,
+        budget: Budget,
+        models: Mapping[str, Model],
+        *,
+        rates: Mapping[str, RateLimit] | None = None,
+        share: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         limits = config.limits
         self._prices = config.prices
         self._policy = Policy(
-            limits.call_timeout_s, limits.attempts, limits.retry_time_s, limits.concurrency, limits.batch_poll_s
+            limits.call_timeout_s, limits.attempts, limits.retry_time_s, limits.concurrency, limits.batch_poll_s, share
         )
         self._journal = journal
         self._budget = budget
         self._models = models
         self._lanes: dict[str, ModelLane] = {}
         self._embeddings: dict[str, ModelEmbedding] = {}
-        self._rates = {
+        self.rates = rates or {
             name: RateLimit(provider.requests_per_minute, provider.tokens_per_minute)
             for name, provider in config.providers.items()
         }
@@ -63,7 +75,7 @@ class Lanes:
         """The lane to a model by its pydantic-ai name."""
         if name not in self._lanes:
             model = self._models[name]
-            rate = self._rates.get(lane_section(name, model.system))
+            rate = self.rates.get(lane_section(name, model.system))
             self._lanes[name] = ModelLane(
                 model,
                 self._journal,
@@ -79,7 +91,7 @@ class Lanes:
     def embedding(self, name: str, model: EmbeddingModel, cache: VectorCache) -> ModelEmbedding:
         """The way to a model of embeddings."""
         if name not in self._embeddings:
-            rate = self._rates.get(provider_section(name.partition(":")[0]))
+            rate = self.rates.get(provider_section(name.partition(":")[0]))
             self._embeddings[name] = ModelEmbedding(
                 model,
                 self._journal,
@@ -127,6 +139,18 @@ class Lanes:
     async def close(self) -> None:
         """Leave what waits in batches to a later process."""
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+
+    def shut(self, name: str, why: str) -> None:
+        """Close a lane, for another process has found that it must be."""
+        self.to(name).shut(why)
+
+    def output_modes(self) -> dict[str, OutputMode]:
+        """How each model is asked for typed output, as far as a lane to it was asked for."""
+        return {name: lane.output_mode for name, lane in self._lanes.items()}
+
+    def closed_by_name(self) -> dict[str, str]:
+        """Why each closed lane to a model that speaks is closed."""
+        return {name: lane.closed for name, lane in self._lanes.items() if lane.closed is not None}
 
     def closed(self) -> list[str]:
         """Why each closed lane is closed."""

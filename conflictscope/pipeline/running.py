@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
@@ -15,8 +14,9 @@ import structlog
 
 from conflictscope.arena import Budget, Plan, Runner, Stop
 from conflictscope.errors import InputError
-from conflictscope.monitor import Monitor
-from conflictscope.pipeline.casting import Lanes, build_models, casts_of, load_agents
+from conflictscope.monitor import PATIENCE_S, Monitor
+from conflictscope.pipeline.casting import Lanes, build_models, load_agents
+from conflictscope.pipeline.executing import cluster_of, executor_of
 from conflictscope.pipeline.judging import measured_votes
 from conflictscope.pipeline.models import Models
 from conflictscope.pipeline.preflight import preflight, preflight_questions
@@ -24,6 +24,7 @@ from conflictscope.pipeline.scheduling import build_scheduler
 from conflictscope.pipeline.showing import shown
 from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped
 from conflictscope.pipeline.sweep import Sweep, SweepFile, load_beside
+from conflictscope.pipeline.versions import versions
 from conflictscope.planted import Lexicon
 from conflictscope.redaction import know_secrets, redact
 from conflictscope.runfolder import RunFolder
@@ -83,13 +84,14 @@ async def run_sweep(
     folder = RunFolder.named(sweep.config.name, runs_dir)
     limits = sweep.config.limits
     loaded = load_agents(sweep.config, sweep.base)
-    async with Models(sweep.config, sweep.world, Lexicon.of(sweep.scenarios)) as make:
+    async with AsyncExitStack() as house, Models(sweep.config, sweep.world, Lexicon.of(sweep.scenarios)) as make:
         try:
             models = build_models(sweep.config, make, loaded)
         except InputError as error:
             raise InputError(str(error), path=sweep.source) from None
         plan = Plan(sweep.scenarios, sweep.groups, sweep.config.repeats, sweep.config.seed)
         await _check_resumable(folder, sweep)
+        cluster = await house.enter_async_context(cluster_of(sweep.config, tell))
         folder.create()
         stop = Stop()
         with folder.locked(), folder.logging(), stopped_by_signals(stop, tell):
@@ -115,17 +117,15 @@ async def run_sweep(
                 _, used = await reader.usage()
                 budget = Budget(limits.cost_usd, spent_usd + sum(usage.spent_usd for usage in used.values()))
                 lanes = Lanes(sweep.config, writer, budget, models)
-                runner = Runner(
-                    casts_of(sweep, lanes, loaded),
-                    writer,
-                    seed=sweep.config.seed,
-                    concurrency=limits.concurrency,
-                    stop=stop,
-                    episode_timeout_s=limits.episode_timeout_s,
-                    enough=math.ceil(limits.done_share * len(plan)) if limits.done_share < 1 else None,
-                    stored=stored,
-                )
-                lanes.resume(await writer.sent_batches())
+                for name in models:
+                    lanes.to(name)
+                former = await writer.sent_batches()
+                if former and cluster is not None:
+                    raise InputError(
+                        'calls of this run wait in batches, which only this process can collect: set executor.kind = "local"',
+                        path=folder.path,
+                    )
+                lanes.resume(former)
                 try:
                     time_s = None if limits.time_s is None else max(0.0, limits.time_s - spent_s)
                     async with lanes.recorded(writer):
@@ -135,7 +135,20 @@ async def run_sweep(
                                     stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
                                 )
                             if not stop.asked:
-                                async with shown(partial(viewer, Monitor(reader, folder)) if viewer else None):
+                                async with (
+                                    executor_of(sweep, cluster, loaded, lanes, writer, budget, stop) as executor,
+                                    shown(partial(viewer, Monitor(reader, folder, PATIENCE_S)) if viewer else None),
+                                ):
+                                    runner = Runner(
+                                        executor,
+                                        writer,
+                                        concurrency=limits.concurrency,
+                                        stop=stop,
+                                        enough=math.ceil(limits.done_share * len(plan))
+                                        if limits.done_share < 1
+                                        else None,
+                                        stored=stored,
+                                    )
                                     await runner.run(scheduler)
                 except InputError:
                     await writer.end_session(session, "failed")
@@ -215,9 +228,3 @@ async def _begin(writer: RunWriter, folder: RunFolder, sweep: Sweep, planned: in
     behaviors = {each.version: redact(each.source) for loaded in sweep.behaviors.values() for each in loaded}
     await writer.add_scenarios(sweep.scenarios, sweep.prompts() | behaviors)
     folder.write_sweep(sweep.as_executed())
-
-
-def versions() -> dict[str, str]:
-    """What made a run: Python and the packages that matter."""
-    packages = ("conflictscope", "pydantic-ai-slim", "openai", "anthropic", "trueskill", "numpy")
-    return {"python": platform.python_version(), **{package: metadata.version(package) for package in packages}}

@@ -10,11 +10,11 @@ from typing import Any
 
 from conflictscope.conversations import ConversationFile
 from conflictscope.errors import InputError
-from conflictscope.monitor import Monitor, stop_rule
+from conflictscope.monitor import PATIENCE_S, Monitor, stop_rule
 from conflictscope.pipeline.generating import library_progress
 from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors, seen_by
-from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.sweep import Sweep
+from conflictscope.pipeline.versions import versions
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import rank_log
 from conflictscope.rating import Method, Ranking
@@ -48,7 +48,7 @@ async def watch(folder: RunFolder, viewer: Callable[[Take], Awaitable[None]]) ->
                 await viewer(partial(library_progress, reader, folder))
             else:
                 check_played(meta, folder)
-                await viewer(Monitor(reader, folder).snapshot)
+                await viewer(Monitor(reader, folder, PATIENCE_S).snapshot)
         return await status(folder)
     except FileNotFoundError:
         raise InputError("the run was removed", path=folder.path) from None

@@ -23,7 +23,7 @@ from conflictscope.board import Board, Episode, EpisodeFilter, EpisodePage, Filt
 from conflictscope.comparison import Comparisons
 from conflictscope.errors import ConflictScopeError, InputError
 from conflictscope.listening import listen, url_of
-from conflictscope.monitor import Monitor, is_running, run_state
+from conflictscope.monitor import PATIENCE_S, Monitor, is_running, run_state
 from conflictscope.pipeline.comparing import compare, compare_runs
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import RunReader
@@ -217,7 +217,7 @@ class _Watched:
 
     async def _follow(self) -> None:
         async with RunReader.open(self._folder.database) as reader:
-            monitor, file = Monitor(reader, self._folder), _stamp(self._folder)[0]
+            monitor, file = Monitor(reader, self._folder, PATIENCE_S), _stamp(self._folder)[0]
             while _stamp(self._folder)[0] == file:  # else somebody has deleted the run, or made it anew
                 began = time.monotonic()
                 board = await monitor.board()
@@ -226,6 +226,8 @@ class _Watched:
                 if running or self._board is None or board.snapshot.progress != self._board.snapshot.progress:
                     self._board = board
                 self._tell()
+                if board.snapshot.progress.read < 1:  # a page shows how far it is
+                    continue
                 # A run that is slow to read must not take more than half of a core.
                 await asyncio.sleep(max(_EVERY_S if running else _IDLE_EVERY_S, self._made_at - began))
                 try:

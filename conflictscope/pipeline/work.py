@@ -17,8 +17,8 @@ from conflictscope.generation import Gate
 from conflictscope.outcome import Role
 from conflictscope.pipeline.casting import Lanes
 from conflictscope.pipeline.preflight import Question, plain_settings, preflight
-from conflictscope.pipeline.running import versions
 from conflictscope.pipeline.stopping import stopped_by_signals, stopped_by_time, unless_stopped, until_patience_ends
+from conflictscope.pipeline.versions import versions
 from conflictscope.runfolder import RunFolder
 from conflictscope.services import RoleSettings
 from conflictscope.spec import ChecksSpec

@@ -28,6 +28,7 @@ from conflictscope.store.search import Search
 OUTCOME_COLUMNS = """e.seq, g.target, g.mode, g.steering, g.behavior, e.scenario_id, e.repeat, e.value_a, e.value_b, e.verdict,
     e.strength, e.shown_first, e.judge"""
 _KIND = "substr({0}, 1, instr({0} || ':', ':') - 1)"
+_NEWEST_CALL = "SELECT max(ended) FROM calls WHERE ended IS NOT NULL"  # the condition lets it use the index
 _ROWS_AT_ONCE = 5_000
 _CALLS_AT_ONCE = 20_000
 _WINDOW = 4_096  # episodes that one query looks through: it takes some ten milliseconds, so that nobody waits long for its end
@@ -88,6 +89,12 @@ class Browsing:
         rows = await self._rows("SELECT id, target, mode, steering, behavior FROM groups ORDER BY 2, 3, 4, 5")
         return {number: group_of(names) for number, *names in rows}
 
+    async def newest(self) -> tuple[int, int]:
+        """Up to where there are episodes, and calls that have ended."""
+        query = f"SELECT (SELECT coalesce(max(seq), 0) FROM episodes), coalesce(({_NEWEST_CALL}), 0)"
+        [(episodes, calls)] = await self._rows(query)
+        return episodes, calls
+
     async def recent(self, number: int) -> list[Outcome]:
         """The latest outcomes, newest first."""
         query = f"""SELECT {OUTCOME_COLUMNS} FROM episodes e CROSS JOIN groups g ON g.id = e.group_id
@@ -110,7 +117,7 @@ class Browsing:
                    sum(output_tokens), total(cost_usd), total(reserved_usd), sum(state = 'committed' AND batch IS NULL),
                    total(iif(state = 'committed' AND batch IS NULL, latency_s, 0))
                    FROM calls INDEXED BY calls_by_end WHERE ended > :after AND ended <= :last GROUP BY 1, 2, 3, 4"""
-        [(newest,)] = await self._rows("SELECT max(ended) FROM calls")
+        [(newest,)] = await self._rows(_NEWEST_CALL)
         while after < (newest or 0):
             last = min(newest, after + _CALLS_AT_ONCE)
             rows = await self._rows(query, {"after": after, "last": last})

@@ -212,6 +212,7 @@ MIGRATIONS: dict[str, str] = {
         CREATE INDEX calls_by_end ON calls (  -- all that a page adds up, so that it need not read requests and replies
             ended, role, target, model, state, batch, input_tokens, output_tokens, cost_usd, reserved_usd, latency_s, created_at
         ) WHERE ended IS NOT NULL;
+        CREATE INDEX scenarios_by_pair ON scenarios (value_a, value_b);
     """,
 }
 

@@ -265,6 +265,10 @@ class RunWriter:
         """The committed reply to this request of an episode that a former process did not finish, if there is one."""
         return self._answered.get((scope, fingerprint))
 
+    def answers(self) -> Mapping[tuple[str, str], bytes]:
+        """All that `answered` knows, by scope and fingerprint."""
+        return self._answered
+
     async def sent(self, call: CallSent) -> int:
         """Queue a call that is about to be sent. One that costs money is committed when this returns."""
         await self._room.wait()

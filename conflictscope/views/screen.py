@@ -178,6 +178,7 @@ def _far(progress: Progress, width: int, signs: Signs) -> Text:
         return Text(f"{progress.done:,} episodes")
     share = progress.done / progress.planned
     label = f"  {share:.0%}  {progress.done:,}/{progress.planned:,} episodes"
+    label += f"  reading, {progress.read:.0%}" if progress.read < 1 else ""
     label += f"  {words} left" if (words := left(progress)) else ""
     return _gauge(share, max(4, width - len(label)), "green", signs).append(label, "bold")
 

@@ -222,13 +222,13 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
         console.print(_lane_table(progress.lanes))
     if snapshot.rankings:
         console.print()
-        console.print(_convergence_table(snapshot))
+        console.print(_convergence_table(snapshot, console.width))
 
 
-def _convergence_table(snapshot: Snapshot) -> Table:
-    """How far each ranking is from being settled."""
+def _convergence_table(snapshot: Snapshot, width: int) -> Table:
+    """How far each ranking is from being settled; long names go on in a second line."""
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    table.add_column("ranking of", no_wrap=True, overflow="ellipsis")
+    table.add_column("ranking of", overflow="fold", max_width=max(12, (width - 10) // 2))
     table.add_column("outcomes", justify="right", no_wrap=True, min_width=8)
     table.add_column("state")
     for ranking in snapshot.rankings:

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from conflictscope.arena import Assignment, Cast, Plan, Runner, Settling, Stop, UniformScheduler
+from conflictscope.arena import Cast, LocalExecutor, Plan, Settling, Stop, UniformScheduler
 from conflictscope.arena import runner as runner_module
 from conflictscope.errors import CallFailed, LaneClosed, LimitReached, StoreError
 from conflictscope.outcome import Group, Judgement, Mode, Outcome, Verdict
-from conflictscope.ports import EpisodeRecord, Turn
+from conflictscope.ports import Assignment, EpisodeRecord, Turn
 from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.scenario import Scenario
 
@@ -85,6 +85,14 @@ def scenarios(count: int) -> list[Scenario]:
 
 def cast(user: Scripted, target: Scripted) -> dict[Group, Cast]:
     return {GROUP: Cast(user, target, target, "scripted", max_turns=2, shared_opening=True)}
+
+
+def Runner(  # noqa: N802 - what plays and what hands out, as one
+    casts: dict[Group, Cast], sink: Memory, *, seed: int, episode_timeout_s: float | None = None, **given: Any
+) -> runner_module.Runner:
+    return runner_module.Runner(
+        LocalExecutor(casts, sink, seed=seed, episode_timeout_s=episode_timeout_s), sink, **given
+    )
 
 
 def scheduler(plan: Plan, sink: Memory) -> UniformScheduler:

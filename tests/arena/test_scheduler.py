@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conflictscope.arena import Assignment, Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
+from conflictscope.arena import Plan, Scheduler, Settling, ThompsonScheduler, UniformScheduler, no_use
 from conflictscope.outcome import Group, Mode, Outcome, Verdict
-from conflictscope.ports import EpisodeRecord
+from conflictscope.ports import Assignment, EpisodeRecord
 from conflictscope.rating import DEFAULT_RULE, StopRule
 from conflictscope.scenario import Scenario
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -31,7 +31,7 @@ class Policy:
 
     call_timeout_s: one request. attempts: how often one call is sent at the most; retry_time_s: no further attempt once its
     attempts and the pauses between them took this long. concurrency: requests in flight at the most. batch_poll_s: pause
-    between the first looks at a batch.
+    between the first looks at a batch. share: as in Throttle.
     """
 
     call_timeout_s: float = 120.0
@@ -39,6 +39,7 @@ class Policy:
     retry_time_s: float = 300.0
     concurrency: int = 64
     batch_poll_s: float = 30.0
+    share: Callable[[], float] = lambda: 1.0
 
 
 class ModelLane:
@@ -96,6 +97,10 @@ class ModelLane:
         batched = self._batched
         return replace(live, retries=live.retries + batched.retries, errors=live.errors + batched.errors)
 
+    def shut(self, why: str) -> None:
+        """Close the lane, for another process has found that it must be."""
+        self._breaker.closed = self._breaker.closed or why
+
     async def request(self, call: Call) -> ModelResponse:
         """The journaled reply where there is one, else the model's. Raises CallFailed, LimitReached, LaneClosed."""
         return await self._replay(call)
@@ -138,7 +143,7 @@ def live_steps(
     # its share of the budget, and then waits for its minute, so that nothing stands between the throttle's word and the
     # sending.
     record = Record(endpoint, journal, name)
-    throttle = Throttle(breaker.barring(record), rates)
+    throttle = Throttle(breaker.barring(record), rates, policy.share)
     meter = Meter(throttle, budget, price, name)
     concurrency = Concurrency(meter, policy.concurrency, name)
     return LiveSteps(Retry(concurrency, policy.attempts, policy.retry_time_s), concurrency)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from asyncio_throttle.throttler import Throttler
@@ -102,11 +102,14 @@ class Throttle:
     Those are the limits given for the provider, which its lanes share, and what the service's headers say of this model.
     The shared ones come last, and one request at a time is between the two, so that a lane that waits for its own minute
     holds no places in the minute of all. How many tokens a request will take is guessed from what the ones before it took.
+
+    share: how much of what the service says is ours, in (0, 1], where other processes use it too.
     """
 
-    def __init__(self, following: Step, shared: Sequence[RateLimit]) -> None:
+    def __init__(self, following: Step, shared: Sequence[RateLimit], share: Callable[[], float] = lambda: 1.0) -> None:
         self._next = following
         self._own = RateLimit()
+        self._share = share
         self._limits = (self._own, *shared)
         self._gate = asyncio.Lock()
         self._tokens_per_byte = _FIRST_GUESS_TOKENS_PER_BYTE
@@ -137,10 +140,14 @@ class Throttle:
         finally:
             if request.headers:
                 self._own.set_limits(
-                    _limit_in(request.headers, _REQUEST_HEADERS), _limit_in(request.headers, _TOKEN_HEADERS)
+                    self._ours(request.headers, _REQUEST_HEADERS), self._ours(request.headers, _TOKEN_HEADERS)
                 )
             for limit, admission in zip(self._limits, admissions, strict=False):
                 limit.correct(admission, tokens)
+
+    def _ours(self, headers: Mapping[str, str], names: Sequence[str]) -> int | None:
+        limit = _limit_in(headers, names)
+        return None if limit is None else max(1, int(limit * self._share()))
 
 
 def _limit_in(headers: Mapping[str, str], names: Sequence[str]) -> int | None:

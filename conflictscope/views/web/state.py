@@ -176,6 +176,7 @@ def _headline(progress: Progress) -> dict[str, str]:
     forecast = progress.forecast_usd
     return {
         "state": progress.state,
+        "reading": f"Reading this long run: {progress.read:.0%} so far." if progress.read < 1 else "",
         "done": f"{progress.done:,}{planned}",
         "failed": f"{progress.failed:,}",
         "left": left,
