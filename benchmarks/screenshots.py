@@ -2,9 +2,9 @@
 
     python -m benchmarks.screenshots [DIR]        # default: docs/images
 
-A planted sweep with steering is run in tmux, where `run` (200x60) and `watch` (80x24) are caught half-way as they stand on the
-screen; then `view` shows it, beside a finished `demo`, to Chromium, and `report` writes its page. Needs tmux and chromium; all
-on loopback.
+A planted sweep (the demo's models, but steerable) is run in tmux, where `run` (200x60) and `watch` (80x24) are caught half-way as
+they stand on the screen; then `view` shows it, beside a finished `demo`, to Chromium, and `report` writes its page. Needs tmux
+and chromium; all on loopback.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SWEEP = f"""
 name = "{RUN}"
 value_set = "hhh"
 scenarios = "hhh"
-world = "demo"
+world = "world.toml"
 seed = 7
 repeats = 2
 modes = ["open_ended", "multiple_choice"]
@@ -59,7 +59,7 @@ THEME = TerminalTheme(
 )  # fmt: skip
 _HTML = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: {background}; color: {foreground}; }}
-pre {{ display: inline-block; margin: 0; padding: 12px 14px; font: 14px/17px "DejaVu Sans Mono", monospace; }}
+pre {{ display: inline-block; margin: 0; padding: 12px 14px; font: 12px/15px "DejaVu Sans Mono", monospace; }}
 {stylesheet}</style><pre>{code}</pre>"""
 
 
@@ -71,17 +71,6 @@ def terminals(folder: Path) -> Iterator[list[str]]:
         yield tmux
     finally:
         subprocess.run([*tmux, "kill-server"], check=False, capture_output=True)
-
-
-def wait_for(what: str, tmux: list[str], session: str) -> str:
-    """The screen of a session, once a text stands on it."""
-    while True:
-        screen = subprocess.run(
-            [*tmux, "capture-pane", "-e", "-p", "-t", session], check=True, capture_output=True, text=True
-        ).stdout
-        if what in screen:
-            return screen
-        time.sleep(0.2)
 
 
 def half_way(database: Path) -> None:
@@ -104,13 +93,24 @@ def in_terminals(folder: Path, runs: Path) -> dict[str, str]:
     watch = [*COMMAND, "watch", RUN, "--runs-dir", str(runs)]
     with terminals(folder) as tmux:
         for command, (width, height) in zip((run, watch), SIZES, strict=True):
-            size = ["-x", str(width), "-y", str(height)]
-            kept = f"{shlex.join(command)}; echo over; sleep 600"  # so that the session outlives the command
-            subprocess.run([*tmux, "new-session", "-d", "-s", f"{width}x{height}", *size, kept], check=True)
+            over = [*tmux, "wait-for", "-S", f"{width}x{height}"]
+            size = ["-x", str(width), "-y", str(height), f"{shlex.join(command)}; {shlex.join(over)}"]
+            subprocess.run([*tmux, "new-session", "-d", "-s", f"{width}x{height}", *size], check=True)
             half_way(runs / RUN / "run.db")
-        found = {f"{width}x{height}": wait_for(RUN, tmux, f"{width}x{height}") for width, height in SIZES}
-        wait_for("over", tmux, "{}x{}".format(*SIZES[0]))
+        found = {f"{width}x{height}": on_screen(tmux, f"{width}x{height}") for width, height in SIZES}
+        subprocess.run([*tmux, "wait-for", "{}x{}".format(*SIZES[0])], check=True)
     return found
+
+
+def on_screen(tmux: list[str], session: str) -> str:
+    """The screen of a session, once the run stands on it."""
+    while True:
+        captured = subprocess.run(
+            [*tmux, "capture-pane", "-e", "-p", "-t", session], check=True, capture_output=True, text=True
+        )
+        if RUN in captured.stdout:
+            return captured.stdout
+        time.sleep(0.2)
 
 
 def drawn(screen: str, size: str) -> str:
@@ -170,6 +170,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, runs = Path(name), Path(name, "runs")
         (folder / "sweep.toml").write_text(SWEEP)
+        world = Path("scenarios/worlds/demo.toml").read_text()
+        (folder / "world.toml").write_text(world.replace("neither_rate", "steerability = 0.6\nneither_rate"))
         subprocess.run([*COMMAND, "demo", "--no-live", "--runs-dir", str(runs)], check=True, capture_output=True)
         screens = in_terminals(folder, runs)
         report = folder / "report.html"

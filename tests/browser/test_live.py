@@ -18,9 +18,9 @@ LIVE, OTHER = "live", "other"
 @pytest.fixture(scope="module", autouse=True)
 def _sweeps(site: Site) -> Iterator[None]:
     """One that outlasts every test here, for each of its episodes takes three calls of a quarter of a second; and one that is done."""
-    sweep = write_sweep(site.folder / "sweep", scenarios=3_000, targets=2, concurrency=8, median_s=0.25, p95_s=0.4)
+    sweep = write_sweep(site.folder / "sweep", scenarios=1_000, targets=2, concurrency=8, median_s=0.25, p95_s=0.4)
     with sweeping(sweep, site.runs, LIVE):
-        short = write_sweep(site.folder / "short", scenarios=12, targets=2, seed=2)
+        short = write_sweep(site.folder / "short", scenarios=1_000, targets=2, seed=2)
         conflictscope("run", short, "--runs-dir", site.runs, "--name", OTHER, "--no-live", cwd=site.folder)
         yield
 
