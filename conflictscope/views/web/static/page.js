@@ -182,8 +182,7 @@ async function renew() {
   return true;
 }
 
-const REST = 3; // times as long as drawing took
-const EVERY_MS = 1_000;
+const EVERY_MS = 950; // nobody reads faster, and the sweep may need the machine itself
 let news = null; // what came while the page was busy, in one
 let busy = false;
 async function take(event) {
@@ -197,9 +196,7 @@ async function take(event) {
       const now = news, began = performance.now();
       news = null;
       await show(now);
-      // A sweep may run on the same machine: where drawing is slow, it gives way, but never for so long that a second is missed.
-      const took = performance.now() - began;
-      await new Promise((done) => setTimeout(done, Math.min(REST * took, EVERY_MS - took)));
+      await new Promise((done) => setTimeout(done, began + EVERY_MS - performance.now()));
     }
   } finally {
     busy = false;
