@@ -66,7 +66,8 @@ class Board:
     """A run as a page shows it at one moment.
 
     snapshot: progress and live rankings. rankings: of the joint posterior, one a group in the order of the snapshot's.
-    histories, flips: by group. timeline: at most a few hundred stretches of equal length, oldest first, without gaps.
+    histories, flips: by group. timeline: at most a few hundred stretches of equal length, oldest first; time between sessions
+    is left out.
     failures: failed episodes by kind.
     """
 

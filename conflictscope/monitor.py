@@ -90,7 +90,7 @@ class Monitor:
             reserved_usd=reserved_usd if running else 0.0,
             limit_usd=meta.get("limits", {}).get("cost_usd"),
             elapsed_s=running_s,
-            rate_per_s=self._rate_per_s(known.verdicts.total(), running_s, running=running),
+            rate_per_s=self._rate_per_s(known.verdicts.total(), running_s, running=running) if known.read == 1 else 0.0,
             failures=dict(known.failures),
             lost_looks=await self._reader.lost_looks() if failures else {},
             ends_early=ends_early(meta),
@@ -129,6 +129,7 @@ class Monitor:
         edition = await self._reader.edition()
         if edition != self._edition:
             self._known, self._edition = _Known(), edition
+            self._seen.clear()
         known = self._known
         sessions = [
             (_parse(one.started_at), _parse(one.ended_at or one.started_at)) for one in await self._reader.sessions()

@@ -123,7 +123,7 @@ class Progress:
     @property
     def forecast_usd(self) -> float | None:
         """What the episodes that are left will cost, if they cost what the others did; None where nothing is known of it."""
-        if self.planned is None or self.done == 0 or self.state == "converged":
+        if self.planned is None or self.done == 0 or self.state == "converged" or self.read < 1:
             return None
         return self.total.spent_usd / self.done * max(0, self.planned - self.done)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conflictscope import pipeline
-from conflictscope.board import Board
+from conflictscope.board import Board, EpisodeFilter
 from conflictscope.errors import StoreError
 from conflictscope.monitor import Monitor
 from conflictscope.outcome import Group, Judgement, Message, Mode, Outcome, Role, Verdict
@@ -271,3 +274,53 @@ async def test_a_finished_run_opens_where_nothing_can_be_written(
     with pytest.raises(StoreError, match="copy its folder elsewhere"):
         async with RunReader.open(folder.database):
             pass
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(DRAWN, min_size=5, max_size=60), st.integers(1, 11))
+async def test_a_look_without_patience_tells_what_is_read_so_far_and_ends_where_a_whole_one_does(
+    log: list[tuple[int, int, bool, Verdict, str]], at_once: int
+) -> None:
+    """Each look says how much is read; no rate, forecast or time left is made of the reading; the last board is the whole one's."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("conflictscope.store.browsing._ROWS_AT_ONCE", at_once)
+        patch.setattr("conflictscope.store.browsing._CALLS_AT_ONCE", at_once)
+        folder = RunFolder(Path(name))
+        async with RunWriter.open(folder.database) as writer, RunReader.open(folder.database) as reader:
+            await writer.begin({"kind": "sweep", "name": "r", "planned": 1000}, VALUES)
+            await writer.begin_session({})
+            await play(writer, 0, log)
+            hasty, shares = Monitor(reader, folder, patience_s=0.0), list[float]()
+            while (board := await hasty.board()).snapshot.progress.read < 1:
+                progress = board.snapshot.progress
+                assert (progress.rate_per_s, progress.forecast_usd, progress.remaining_s) == (0.0, None, None)
+                assert progress.done <= len(log)
+                shares.append(progress.read)
+                assert len(shares) <= len(log) + 1
+            assert shares == sorted(shares)
+            assert len(log) <= at_once or shares
+            assert told(board) == told(await Monitor(reader, folder).board())
+
+
+async def test_a_page_from_far_beyond_the_end_is_the_first_page(tmp_path: Path) -> None:
+    """However large the number in an address, nobody looks for episodes that there never were."""
+    folder = RunFolder(tmp_path)
+    await stored(folder)
+    async with RunReader.open(folder.database) as reader:
+        assert await reader.episode_page(EpisodeFilter(), before=10**18) == await reader.episode_page(EpisodeFilter())
+
+
+async def test_several_who_open_a_run_of_before_at_once_bring_it_up_to_date_once(tmp_path: Path) -> None:
+    """Two pages of a browser come at the same moment."""
+    folder = RunFolder(tmp_path)
+    await stored(folder)
+    with contextlib.closing(sqlite3.connect(folder.database)) as former:
+        former.executescript(
+            "DROP INDEX scenarios_by_pair; DROP INDEX verdicts_by_kind; DELETE FROM migrations WHERE name = '0009_views'"
+        )
+
+    async def look() -> int:
+        async with RunReader.open(folder.database) as reader:
+            return (await Monitor(reader, folder).board()).snapshot.progress.done
+
+    assert await asyncio.gather(*(look() for _ in range(6))) == [len(LOG)] * 6

@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,10 +21,6 @@ from conflictscope.outcome import Verdict
 from conflictscope.rating import Method, Ranking
 from conflictscope.runfolder import RunFolder
 from conflictscope.views.text import plain
-
-if TYPE_CHECKING:
-    pass
-
 
 _ORDER = (
     "demo", "run", "watch", "view", "status", "rank", "compare", "audit", "rejudge", "annotate", "report", "export", "import",

@@ -43,11 +43,16 @@ async def audit(folder: RunFolder, tell: Callable[[str], None] = lambda text: No
     tell: shows a line while it takes long. Raises InputError for a run without episodes.
     """
     async with RunReader.open(folder.database) as reader:
-        values, pairs = await reader.values(), await reader.pairs()
-        errors = await judge_errors(reader)
-        groups: dict[Group, list[JudgedEpisode]] = {}
-        async for episode in reader.judged_episodes():
-            groups.setdefault(episode.outcome.group, []).append(episode)
+        return await audit_in(reader, folder, tell)
+
+
+async def audit_in(reader: RunReader, folder: RunFolder, tell: Callable[[str], None] = lambda text: None) -> Audit:
+    """As `audit`, in a run that is open."""
+    values, pairs = await reader.values(), await reader.pairs()
+    errors = await judge_errors(reader)
+    groups: dict[Group, list[JudgedEpisode]] = {}
+    async for episode in reader.judged_episodes():
+        groups.setdefault(episode.outcome.group, []).append(episode)
     if not groups:
         raise InputError("has no episodes to audit", path=folder.database)
     episodes = list(chain.from_iterable(groups.values()))

@@ -33,9 +33,19 @@ async def compare(
     where no two groups can be compared.
     """
     async with seen_by(folder, judge) as reader:
-        meta = await reader.meta()
-        check_played(meta, folder)
-        outcomes = await _outcomes(reader)
+        return await compare_in(reader, folder, by, tell)
+
+
+async def compare_in(
+    reader: RunReader,
+    folder: RunFolder,
+    by: Collection[By] = tuple(By),
+    tell: Callable[[str], None] = lambda text: None,
+) -> Comparisons:
+    """As `compare`, in a run that is open."""
+    meta = await reader.meta()
+    check_played(meta, folder)
+    outcomes = await _outcomes(reader)
     wanted = [(first, second) for first, second in combinations(outcomes, 2) if _differ_in_one_of(by, first, second)]
     if not wanted:
         asked = " or ".join(By) if set(by) == set(By) else " or ".join(by)

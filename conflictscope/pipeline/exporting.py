@@ -13,7 +13,7 @@ from typing import Any
 from conflictscope.board import LogHead
 from conflictscope.errors import InputError
 from conflictscope.frames import frame
-from conflictscope.monitor import run_state
+from conflictscope.monitor import is_running, run_state
 from conflictscope.outcome import Group, Mode
 from conflictscope.pipeline.runs import check_played, rankings
 from conflictscope.rating import Method
@@ -133,7 +133,7 @@ async def _heads(
 ) -> AsyncIterator[LogHead]:
     """What stands at the top of each log."""
     meta, sessions = await reader.meta(), await reader.sessions()
-    running = bool(sessions) and sessions[-1].state is None and folder.in_work
+    running = is_running(sessions, folder)
     last = await reader.last_sign_at() or ""
     for ranking in await rankings(reader, Method.POSTERIOR):
         own = list(seeds[ranking.group])
@@ -166,7 +166,11 @@ def in_the_making(output: Path) -> Iterator[Path]:
             raise InputError(f"cannot be written to: {error.strerror}; choose another -o", path=output) from None
         try:
             yield making
-            for file in making.iterdir():
+            files = list(making.iterdir())
+            for file in files:
+                if (output / file.name).is_dir():
+                    raise InputError("is a folder, where a file is to be written", path=output / file.name)
+            for file in files:
                 file.replace(output / file.name)
         finally:
             shutil.rmtree(making)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ from conflictscope.comparison import Comparisons
 from conflictscope.errors import InputError
 from conflictscope.librarystats import LibraryStats
 from conflictscope.monitor import Monitor, stop_rule
-from conflictscope.pipeline.auditing import audit
-from conflictscope.pipeline.comparing import compare
+from conflictscope.pipeline.auditing import audit_in
+from conflictscope.pipeline.comparing import compare_in
 from conflictscope.pipeline.judging import judge_errors
 from conflictscope.pipeline.libraries import stats_of_run, write_text
 from conflictscope.pipeline.runs import check_played
@@ -53,6 +54,8 @@ async def write_report(
         raise InputError("-o: is a folder; name a file in it, e.g. report.html", path=output)
     if not output.parent.is_dir():
         raise InputError(f"-o: there is no folder {str(output.parent)!r}", path=output)
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise InputError("-o: cannot be written", path=output)
     if figures is not None:
         _make_folder(figures)
     know_secrets()
@@ -72,8 +75,8 @@ async def write_report(
 
 
 async def gather(folder: RunFolder, tell: Callable[[str], None] = lambda text: None) -> Report:
-    """All that a report says of a run. Raises InputError for a folder that holds no episodes' run."""
-    async with RunReader.open(folder.database) as reader:
+    """All that a report says of a run, as it is at one moment. Raises InputError for a folder that holds no episodes' run."""
+    async with RunReader.open(folder.database) as reader, reader.at_one_moment():
         meta = await reader.meta()
         check_played(meta, folder)
         with _told("reading the run", tell):
@@ -89,13 +92,13 @@ async def gather(folder: RunFolder, tell: Callable[[str], None] = lambda text: N
         with _told("measuring the scenarios", tell):
             library = await _library(reader, folder, str(meta.get("sweep", {}).get("scenarios", folder.name)))
         ended = sessions[-1].ended_at or await reader.last_sign_at() if sessions else None
-    with _told("comparing groups", tell):
-        try:
-            comparisons = await compare(folder, tell=tell)
-        except InputError as error:  # of one group there is nothing to compare, and the report says so
-            comparisons = Comparisons((), (), (str(error).removeprefix(f"{folder.database}: "),))
-    with _told("auditing", tell):
-        audited = await audit(folder, tell) if rankings[Method.POSTERIOR] else None
+        with _told("comparing groups", tell):
+            try:
+                comparisons = await compare_in(reader, folder, tell=tell)
+            except InputError as error:  # of one group there is nothing to compare, and the report says so
+                comparisons = Comparisons((), (), (str(error).removeprefix(f"{folder.database}: "),))
+        with _told("auditing", tell):
+            audited = await audit_in(reader, folder, tell) if rankings[Method.POSTERIOR] else None
     return Report(
         board=board,
         began=sessions[0].started_at if sessions else None,

@@ -136,7 +136,7 @@ def read_sweep(
     if name is not None:
         config = config.model_copy(update={"name": name})
     source = str(path) if builtin_or_path(reference, path.parent) else f"built in: {reference}"
-    return SweepFile(path, document, config, source, _load_behaviors(config, path, document))
+    return SweepFile(path, document, config, source, _load_behaviors(config, path, document, len(behaviors)))
 
 
 def load_beside(file: SweepFile) -> tuple[ValueSet, PlantedWorld | None]:
@@ -223,15 +223,19 @@ def _briefing(steering: SteeringConfig, value_set: ValueSet, base: Path) -> agen
 
 
 def _load_behaviors(
-    config: SweepConfig, path: Path, document: Document
+    config: SweepConfig, path: Path, document: Document, added: int
 ) -> dict[str, tuple[agents.LoadedBehavior, ...]]:
-    """By name. Raises InputError for one that cannot be loaded, or not be played in this sweep."""
+    """By name. added: how many of them the command line added, at the end. Raises InputError for one that cannot be loaded, or
+    not be played in this sweep.
+    """
     loaded = {}
     for number, entry in enumerate(config.behaviors):
         try:
             behaviors = loaded[behavior_name(entry)] = agents.load_behaviors(entry, path.parent)
             _check_behaviors(config, behaviors)
         except InputError as error:
+            if number >= len(config.behaviors) - added:
+                raise InputError(f"--behavior {entry}: {error}") from None
             line = document.line(["behaviors", number])
             raise InputError(f"behaviors[{number}]: {error}", path=path, line=line) from None
     return loaded

@@ -10,6 +10,7 @@ import math
 import os
 import secrets
 import signal
+import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
@@ -34,7 +35,8 @@ _Found = TypeVar("_Found")
 log = structlog.get_logger()
 
 _MOST_WATCHED = 8
-_MOST_KEPT = 64
+_MOST_CARDS = 10_000  # small; a folder with more runs is read anew at each look
+_MOST_COMPARISONS = 64
 _EVERY_S = 0.5
 _IDLE_EVERY_S = 2.0  # of a run that has ended
 _LINGER_S = 30.0
@@ -54,8 +56,9 @@ class RunsFolder:
         self._linger_s = linger_s
         self._closed = False
         self._watched: OrderedDict[str, _Watched] = OrderedDict()
-        self._cards: _Kept[RunCard] = _Kept()
-        self._comparisons: _Kept[Comparisons] = _Kept()
+        self._cards: _Kept[RunCard] = _Kept(_MOST_CARDS)
+        self._comparisons: _Kept[Comparisons] = _Kept(_MOST_COMPARISONS)
+        self._opening = asyncio.Lock()
         self._spent: dict[int, tuple[int, float]] = {}  # by file: up to which call, in dollars
 
     @property
@@ -75,11 +78,7 @@ class RunsFolder:
         single = (self._folder / "run.db").is_file()
         places = [self._folder] if single else [place for place in self._folder.iterdir() if place.name[0] != "."]
         inside = self._folder.parent if single else self._folder
-        return {
-            place.name: RunFolder(place)
-            for place in places
-            if (place / "run.db").is_file() and (place / "run.db").resolve() == inside / place.name / "run.db"
-        }
+        return {place.name: RunFolder(place) for place in places if _is_run(place, inside)}
 
     def _find(self, run: str) -> RunFolder:
         # Among the names that there are, so that no name leads elsewhere.
@@ -125,11 +124,12 @@ class RunsFolder:
         folder = self._find(run)
         if self._closed:
             return
-        watched = self._watched.get(run)
-        if watched is None or watched.over:
-            await self._make_room()
-            watched = self._watched[run] = _Watched(folder, self._linger_s)
-        self._watched.move_to_end(run)
+        async with self._opening:  # two who come at once follow one run
+            watched = self._watched.get(run)
+            if watched is None or watched.over:
+                await self._make_room()
+                watched = self._watched[run] = _Watched(folder, self._linger_s)
+            self._watched.move_to_end(run)
         async with contextlib.aclosing(watched.boards()) as boards:
             async for board in boards:
                 yield board
@@ -166,6 +166,16 @@ class RunsFolder:
             return await _elsewhere(making)
 
         return await self._comparisons.get("\0".join(folder.name for folder in folders), folders, made)
+
+
+def _is_run(place: Path, inside: Path) -> bool:
+    """Whether a run lies there itself, and not only a link to one, under a name that an address can hold."""
+    try:
+        place.name.encode()
+        file = place / "run.db"
+        return file.is_file() and file.resolve() == inside / place.name / "run.db"
+    except (OSError, UnicodeEncodeError):  # a folder that nobody may read must not hide the others
+        return False
 
 
 class _Watched:
@@ -244,18 +254,22 @@ class _Watched:
 class _Kept(Generic[_Found]):
     """What was found in runs, kept as long as their files stay as they were; of those asked for last."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._found: OrderedDict[str, tuple[Any, _Found]] = OrderedDict()
+        self._making: dict[str, asyncio.Lock] = {}
 
     async def get(self, name: str, folders: Sequence[RunFolder], make: Callable[[], Awaitable[_Found]]) -> _Found:
-        """What is kept under a name, or made now."""
-        stamp = [(_stamp(folder), folder.in_work) for folder in folders]
-        known = self._found.pop(name, None)
-        if known is None or known[0] != stamp:
-            known = stamp, await make()
-        self._found[name] = known
-        if len(self._found) > _MOST_KEPT:
-            self._found.popitem(last=False)
+        """What is kept under a name, or made now; who asks meanwhile waits for that."""
+        async with self._making.setdefault(name, asyncio.Lock()):
+            stamp = [(_stamp(folder), folder.in_work) for folder in folders]
+            known = self._found.pop(name, None)
+            if known is None or known[0] != stamp:
+                known = stamp, await make()
+            self._found[name] = known
+        if len(self._found) > self._most:
+            gone, _ = self._found.popitem(last=False)
+            self._making.pop(gone, None)
         return known[1]
 
 
@@ -336,11 +350,12 @@ def _secret() -> bytes:
     path = home / "conflictscope" / "view.key"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (
-            contextlib.suppress(FileExistsError),
-            open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as made,
-        ):  # nobody else may read it
-            made.write(secrets.token_bytes(32))
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=path.parent) as made:  # nobody else may read it
+                made.write(secrets.token_bytes(32))
+                made.flush()
+                with contextlib.suppress(FileExistsError):  # whole or not at all, and the first of several
+                    os.link(made.name, path)
         secret = path.read_bytes()
     except OSError as error:
         log.warning("view.secret", error=str(error))

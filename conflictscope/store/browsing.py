@@ -173,8 +173,8 @@ class Browsing:
         It goes through the run from its end in many short queries, until the page is full: a search in a long run keeps nobody
         waiting who asks for something else meanwhile.
         """
-        if before is None:
-            [(before,)] = await self._rows("SELECT coalesce(max(seq), 0) + 1 FROM episodes")
+        [(end,)] = await self._rows("SELECT coalesce(max(seq), 0) + 1 FROM episodes")
+        before = end if before is None else min(before, end)
         conditions, parameters = _conditions(wanted)
         search = Search(wanted.text)
         said = "NULL, NULL"

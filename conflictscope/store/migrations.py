@@ -213,6 +213,7 @@ MIGRATIONS: dict[str, str] = {
             ended, role, target, model, state, batch, input_tokens, output_tokens, cost_usd, reserved_usd, latency_s, created_at
         ) WHERE ended IS NOT NULL;
         CREATE INDEX scenarios_by_pair ON scenarios (value_a, value_b);
+        CREATE INDEX verdicts_by_kind ON verdicts (judge, verdict);
     """,
 }
 
@@ -222,13 +223,18 @@ async def migrate(connection: aiosqlite.Connection) -> None:
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
     )
-    applied = await applied_migrations(connection)
     for name, script in MIGRATIONS.items():
-        if name not in applied:
-            # executescript commits what came before it, so the step and its record are one explicit transaction.
+        if name in await applied_migrations(connection):
+            continue
+        # executescript commits what came before it, so the step and its record are one explicit transaction.
+        try:
             await connection.executescript(
-                f"BEGIN;\n{script}\nINSERT INTO migrations (name) VALUES ('{name}');\nCOMMIT;"
+                f"BEGIN IMMEDIATE;\n{script}\nINSERT INTO migrations (name) VALUES ('{name}');\nCOMMIT;"
             )
+        except sqlite3.Error:
+            await connection.rollback()
+            if name not in await applied_migrations(connection):  # else another process was faster
+                raise
 
 
 async def applied_migrations(connection: aiosqlite.Connection) -> set[str]:

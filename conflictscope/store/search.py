@@ -7,16 +7,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from conflictscope.errors import InputError
+
+MOST_WORDS = 50
+"""More conditions than that, and SQLite refuses a query."""
+
 
 class Search:
-    """What is looked for. words: in lower case; each must stand in the conversation, the scenario or a judge's reasoning.
+    """What is looked for. words: in lower case; each must stand in the conversation, the scenario or a judge's reasoning. Raises
+    InputError for too many of them.
 
     SQLite sorts out most episodes by what it can see in the stored JSON (`sql`); what is left is read and decided on here
     (`fits`), for a word may also be part of the JSON itself, and SQLite knows no capital letters but those of ASCII.
     """
 
     def __init__(self, text: str) -> None:
-        self.words = tuple(word.lower() for word in text.split())
+        self.words = tuple(dict.fromkeys(word.lower() for word in text.split()))
+        if len(self.words) > MOST_WORDS:
+            raise InputError(f"search: at most {MOST_WORDS} words, got {len(self.words):,}")
         self._scenarios: Sequence[set[str]] = ()
 
     def look_at(self, scenarios: Mapping[str, str]) -> None:
@@ -67,8 +75,10 @@ def _strings(document: Any) -> Iterator[str]:
 def _parts(word: str) -> Iterator[str]:
     """The parts of a word in lower case that SQLite can look for: without letters whose capitals it does not know, and without
     halves of surrogate pairs, which are no UTF-8."""
+    # The capital whose lower case is two characters, as SQLite sees it.
     for plain, letters in groupby(
-        word, lambda c: c.isascii() or (c.upper() == c.lower() and not "\ud800" <= c < "\ue000")
+        word.replace("i\u0307", "\u0130"),
+        lambda c: c.isascii() or (c.upper() == c.lower() and not "\ud800" <= c < "\ue000"),
     ):
         if plain:
             yield "".join(letters)

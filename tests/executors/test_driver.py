@@ -220,6 +220,38 @@ async def test_one_worker_writes_the_opening_message_of_a_scenario() -> None:
         assert play.opening == "written"
 
 
+async def test_who_writes_an_opening_message_has_no_more_than_its_share_either() -> None:
+    """The repeats of a scenario without an opening wait for the one worker that writes it, rather than fill it up."""
+    async with Stage(workers=2, room=2).open() as stage:
+        for _ in range(6):
+            stage.play(1, opening=None)
+        await settled()
+        assert sorted(len(puppet.of(Play)) for puppet in stage.hired) == [0, 2]
+        writer, _ = stage.puppet_of(1)
+        writer.say(Opening("s1", "written"))
+        writer.say(Played(writer.of(Play)[0].number, record(1)))
+        await settled()
+        assert sorted(len(puppet.of(Play)) for puppet in stage.hired) == [2, 3]
+
+
+async def test_who_asks_when_all_workers_are_gone_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only worker is lost while it has nothing to do, and no other can be hired: an episode does not wait for ever."""
+    monkeypatch.setattr(driver_module, "START_S", 0.01)
+    hired: list[Puppet] = []
+
+    async def hire() -> Puppet:
+        if hired:
+            await asyncio.Event().wait()
+        hired.append(Puppet())
+        return hired[0]
+
+    async with Stage(workers=1, hire=hire).open() as stage:
+        hired[0].die()
+        await settled()
+        with pytest.raises(LaneClosed, match="no worker could be started"):
+            await stage.play(1)
+
+
 async def test_a_call_that_costs_money_waits_for_its_row() -> None:
     """The worker hears yes only when the journal has said that the row is safe."""
     async with Stage(workers=1).open() as stage:

@@ -443,6 +443,35 @@ async def test_viewers_share_one_monitor_and_the_slow_get_the_newest(tmp_path: P
         await runs.close()
 
 
+async def test_who_come_at_once_follow_one_run_and_make_room_once(tmp_path: Path) -> None:
+    """While room is made, another viewer of the same run comes: still one task reads it, and nothing is left after the end."""
+    for number in range(9):
+        await write(tmp_path / "runs" / f"r{number}", episode(1))
+    before = asyncio.all_tasks()
+    runs = RunsFolder(tmp_path / "runs")
+    for number in range(8):
+        async with contextlib.aclosing(runs.boards(f"r{number}")) as boards:
+            await anext(boards)
+    both = [runs.boards("r8"), runs.boards("r8")]
+    first, second = await asyncio.gather(*(anext(boards) for boards in both))
+    assert first is second
+    assert len(runs.watched) == 8
+    await runs.close()
+    for boards in both:
+        await boards.aclose()
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_folder_that_nobody_can_name_hides_no_other(tmp_path: Path) -> None:
+    """A name that is no UTF-8 stands in no address; the other runs are shown."""
+    await write(tmp_path / "runs" / "good", episode(1))
+    await write(tmp_path / "runs" / os.fsdecode(b"bad\xff"), episode(1))
+    async with let_in(tmp_path / "runs") as client:
+        page = await client.get("/")
+    assert page.status_code == 200
+    assert "good" in page.text
+
+
 async def test_a_run_that_nobody_looks_at_is_let_go(tmp_path: Path) -> None:
     """A while after the last one has left, its file is closed; it is opened anew for the next one."""
     await write(tmp_path / "runs" / "live", episode(1))

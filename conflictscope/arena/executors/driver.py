@@ -260,6 +260,8 @@ class Driver:
         desk = self._desk_for(work)
         if desk is None:
             self._waiting.append(work)
+            if not self._desks and self._nobody is None:
+                self._watch_for_somebody()
             return
         work.worker = desk
         desk.playing[work.number] = work
@@ -273,7 +275,8 @@ class Driver:
         scenario_id = work.assignment.spec.scenario.id
         unwritten = work.opens and scenario_id not in self._texts
         if unwritten and scenario_id in self._writers:
-            return self._writers[scenario_id]
+            writer = self._writers[scenario_id]
+            return writer if len(writer.playing) < self._room else None
         desk = min(self._desks, key=lambda desk: len(desk.playing), default=None)
         if desk is None or len(desk.playing) >= self._room:
             return None

@@ -19,7 +19,8 @@ def found(report: Report) -> list[str]:
     """The order of each group, what differs between groups for sure, and what steering reached."""
     if not report.main:
         return ["Nothing yet: no episode has ended."]
-    said = [_ranked(ranking) for ranking in report.main]
+    # What is settled first: who reads no further has read what is surest.
+    said = [_ranked(ranking) for ranking in sorted(report.main, key=lambda ranking: not ranking.converged)]
     compared = [
         text for by in (By.MODE, By.STEERING, By.BEHAVIOR, By.TARGET)
         for each in report.compared_by().get(by, ()) if (text := _moved(each))
@@ -27,6 +28,12 @@ def found(report: Report) -> list[str]:
     if report.comparisons.comparisons and not compared:
         count = len(report.comparisons.comparisons)
         said.append(f"No value's utility differs for sure between any two groups that were compared ({count}).")
+    if compared:
+        tested = sum(len(each.shifts) for each in report.comparisons.comparisons)
+        said.append(
+            f"Of {_count(tested, 'difference')} of a value's utility between two groups, those whose 95 % interval excludes 0 "
+            "follow; of 20 that are 0, one will do so by chance."
+        )
     return (
         said
         + _some(compared, "differences between groups")
@@ -105,10 +112,13 @@ def _reached(alignment: Alignment) -> str:
 def _settled(report: Report) -> Iterator[str]:
     settled = sum(ranking.converged for ranking in report.main)
     rule = report.main[0].convergence.rule
-    yield (
-        f"Settled: {settled} of {_count(len(report.main), 'ranking')}; there, the chance that neighbours stand in the wrong "
-        f"order and are not practically equal is at most {rule.alpha:g}."
-    )
+    told = f"Settled: {settled} of {_count(len(report.main), 'ranking')}"
+    if settled:
+        told += (
+            "; there, the chance that neighbours stand in the wrong order and are not practically equal is at most "
+            f"{rule.alpha:g}"
+        )
+    yield f"{told}."
 
 
 def _open_orders(report: Report) -> list[str]:
@@ -127,18 +137,27 @@ def _open_orders(report: Report) -> list[str]:
 
 
 def _methods(report: Report) -> Iterator[str]:
-    groups = list(report.by_group())
+    unresolved = {ranking.group for ranking in report.main if ranking.unresolved}
+    groups = [(group, methods) for group, methods in report.by_group() if group not in unresolved]
+    if not groups:
+        yield "No ranking is resolved, so methods are not held against each other."
+        return
     differ = [group for group, methods in groups if len({tuple(ranking.order) for ranking in methods.values()}) > 1]
     same = len(groups) - len(differ)
-    told = f"Posterior, Bradley-Terry and TrueSkill put the values in the same order in {same} of {_count(len(groups), 'group')}"
+    told = (
+        "Posterior, Bradley-Terry and TrueSkill put the values in the same order in "
+        f"{same} of {_count(len(groups), 'resolved group')}"
+    )
     yield f"{told}; not in {_listed(differ)}." if differ else f"{told}."
     failing = {ranking.group: [c.name for c in ranking.checks if c.passed is False] for ranking in report.main}
     failing = {group: names for group, names in failing.items() if names}
     if failing:
         told = "; ".join(f"{group}: {', '.join(names)}" for group, names in islice(failing.items(), _MOST_NAMED))
-        yield f"Checks of the fit that did not pass, in {len(failing)} of {_count(len(groups), 'group')}: {told}."
+        more = f"; and {len(failing) - _MOST_NAMED} more" if len(failing) > _MOST_NAMED else ""
+        yield f"Checks of the fit that did not pass, in {len(failing)} of {_count(len(report.main), 'group')}: {told}{more}."
     else:
-        yield "No check of the fit failed."
+        missing = sum(check.passed is None for ranking in report.main for check in ranking.checks)
+        yield "No check of the fit failed." + (f" {_count(missing, 'check')} could not be made." if missing else "")
 
 
 def _judging(report: Report) -> Iterator[str]:
@@ -167,7 +186,15 @@ def _scoring(report: Report) -> Iterator[str]:
     if report.audit is not None and report.audit.beside:
         changes = len(report.audit.changes())
         many = f"{_count(changes, 'conclusion')} would change" if changes else "no conclusion would change"
-        yield f"Had these episodes been scored as the paper's code does, {many}."
+        counted = sum(beside.episodes for beside in report.audit.beside)
+        other = sum(beside.other_order for beside in report.audit.beside)
+        told = f"Had these episodes been scored as the paper's code does, {many}"
+        if other:
+            told += (
+                f"; it shows one order only, so that rests on the {counted:,} of {counted + other:,} episodes that were seen in "
+                "that order, and some of it may be due to their smaller number"
+            )
+        yield f"{told}."
 
 
 def _missing(report: Report) -> Iterator[str]:

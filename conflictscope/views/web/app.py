@@ -36,6 +36,7 @@ _FOLDER = Path(__file__).parent
 _STATIC = "/static/"
 _LATEST = 8
 _PER_PAGE = 50
+_LARGEST = 2**63 - 1  # that SQLite can count to
 _MOST_STATES = 8
 _MOST_TEXT = 20_000
 """A longer text is cut until somebody asks for all of it."""
@@ -157,7 +158,7 @@ class _Pages:
 
     async def episode(self, request: Request) -> Response:
         name, seq = request.path_params["run"], request.path_params["seq"]
-        episode = await self._runs.episode(name, seq)
+        episode = await self._runs.episode(name, seq) if seq <= _LARGEST else None
         if episode is None:
             raise HTTPException(404, f"This run has no episode {seq}.")
         return _page(
@@ -231,7 +232,10 @@ def _wanted(asked: Mapping[str, str]) -> EpisodeFilter:
             failure=one("failure"),
             text=asked.get("text", ""),
         )
-    except ValueError as error:  # of an address that somebody changed: the form offers only what there is
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of an address that somebody changed: the form offers only what there is
         raise InputError(f"cannot filter by that: {error}") from None
 
 

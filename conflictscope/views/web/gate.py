@@ -71,7 +71,7 @@ class Gate:
         """What keeps a request from the application; None where nothing does."""
         if not self._named_so(request.headers):
             return self._refusal(request, 403, "This server does not answer under that name.")
-        if request.url.path.startswith(self._static):
+        if request.scope["path"].startswith(self._static):  # not that of its URL, which the Host header has a part in
             return None
         if self._is_token(parse_qs(request.url.query).get("token", [""])[-1]):
             return self._admitted(request)
