@@ -227,3 +227,9 @@ def test_altair_is_imported_by_use() -> None:
 def test_a_chart_of_one_group_is_titled_by_it() -> None:
     """So that it can stand alone."""
     assert charts.chart_spec(MADE["ranking"](NAMES))["title"] == str(GROUP)
+
+
+def test_a_name_of_a_megabyte_is_cut() -> None:
+    """Vega measures a name that does not fit again and again."""
+    name = "x" * 1_000_000
+    assert charts.chart_rows(charts.failures_chart({name: 2}))[0]["what"] == f"{name[:500]}…"

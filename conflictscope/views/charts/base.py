@@ -29,6 +29,7 @@ FIGURES: tuple[Format, ...] = ("svg", "png", "pdf")
 WIDTH = 480
 STEP = 20  # pixels a row of names
 LABEL = 240  # pixels that a name may take before it is cut
+_MOST_NAME = 500  # characters
 _PPI = 144
 _PLACES = re.compile(r' (?:d|transform)="[^"<>]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")  # of a pixel: the rest is most of a file
@@ -45,8 +46,9 @@ DIVERGING = ("#e59a52", "#f3f3f3", "#6aa7dc")
 
 
 def named(text: object) -> str:
-    """A name as it may stand in a chart."""
-    return plain(str(text)).plain
+    """A name as it may stand in a chart: a longer one than any reader reads is cut, for Vega measures it again and again."""
+    name = plain(str(text)[: _MOST_NAME + 1]).plain
+    return name if len(name) <= _MOST_NAME else f"{name[:_MOST_NAME]}…"
 
 
 def colours(names: Iterable[str]) -> dict[str, str]:

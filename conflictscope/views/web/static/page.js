@@ -182,6 +182,7 @@ async function renew() {
   return true;
 }
 
+const EVERY_MS = 950; // nobody reads faster, and the sweep may need the machine itself
 let news = null; // what came while the page was busy, in one
 let busy = false;
 async function take(event) {
@@ -192,9 +193,10 @@ async function take(event) {
   busy = true;
   try {
     while (news) {
-      const now = news;
+      const now = news, began = performance.now();
       news = null;
       await show(now);
+      await new Promise((done) => setTimeout(done, began + EVERY_MS - performance.now()));
     }
   } finally {
     busy = false;
