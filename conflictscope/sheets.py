@@ -19,7 +19,9 @@ from conflictscope.outcome import Message, Role
 from conflictscope.tables import header, read_rows
 
 COLUMNS = ("item", "description", "action 1", "action 2", "transcript", "label", "comment")
-SPEAKERS = {Role.USER: "person", Role.TARGET: "assistant"}
+SPEAKERS = {Role.USER: "person", Role.TARGET: "assistant", Role.TOOL: "tool"}
+"""Who is heard in a sheet. Not the system prompt: it tells the steering, which nobody who labels may know."""
+
 _REQUIRED = ("item", "label")
 _MOST = {"item": 100, "annotator": 100, "comment": 5_000}  # characters
 # A cell that begins so is a formula to a spreadsheet, also behind the quotes that we put before it. Source: OWASP, CSV injection.
@@ -51,10 +53,15 @@ def sheet_csv(items: Sequence[Item]) -> str:
 def _told(transcript: Sequence[Message]) -> str:
     """The conversation in one cell. Lines of messages are indented, so that none can pass for the next speaker."""
     lines: list[str] = []
-    for number, message in enumerate(transcript, start=1):
-        lines.append(f"[{number}, {SPEAKERS[message.role]}]")
-        lines.extend(f"  {line}" for line in message.text.splitlines())
+    for number, (speaker, words) in enumerate(heard(transcript), start=1):
+        lines.append(f"[{number}, {speaker}]")
+        lines.extend(f"  {line}" for line in words.splitlines())
     return "\n".join(lines)
+
+
+def heard(transcript: Sequence[Message]) -> list[tuple[str, str]]:
+    """Who says what, in a sheet; with the tools that are called."""
+    return [(SPEAKERS[message.role], message.words) for message in transcript if message.role in SPEAKERS]
 
 
 @dataclass(frozen=True, slots=True)

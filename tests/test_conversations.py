@@ -123,6 +123,18 @@ async def test_tau_airline_conversations_survive_the_round_trip_and_are_judged(t
     )
 
 
+async def test_imported_conversations_can_be_labelled_without_their_system_prompt(tmp_path: Path) -> None:
+    """A sheet shows what person, assistant and tools say; the system prompt would tell the condition."""
+    folder = RunFolder.named("talks", tmp_path / "runs")
+    await pipeline.import_conversations(ConversationFile(written(tmp_path, one(), one(scenario_id="8"))), folder)
+    await pipeline.rejudge(folder, ["planted:judge"], world="demo")
+    await pipeline.export_sheets(folder, tmp_path / "out")
+    for sheet in (tmp_path / "out").iterdir():
+        text = sheet.read_text(encoding="utf-8")
+        assert "Be brief." not in text
+        assert "tool" in text
+
+
 @pytest.mark.parametrize("name", ["talks.json", "talks.jsonl"])
 def test_a_file_becomes_episodes(tmp_path: Path, name: str) -> None:
     """A list or a line each; ids that are numbers, tool calls and texts as they stand; the shown order is drawn from the key."""

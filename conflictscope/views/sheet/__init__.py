@@ -15,7 +15,7 @@ from string import Template
 
 from conflictscope.annotation import Item
 from conflictscope.seeds import derive
-from conflictscope.sheets import SPEAKERS
+from conflictscope.sheets import heard
 
 _FOLDER = Path(__file__).parent
 _ESCAPED = str.maketrans({sign: f"\\u{ord(sign):04x}" for sign in "<>&"})
@@ -45,7 +45,7 @@ def _data(items: Sequence[Item]) -> str:
                 "description": item.description,
                 "action_1": item.action_1,
                 "action_2": item.action_2,
-                "transcript": [{"from": SPEAKERS[message.role], "text": message.text} for message in item.transcript],
+                "transcript": [{"from": who, "text": words} for who, words in heard(item.transcript)],
             }
             for item in items
         ],

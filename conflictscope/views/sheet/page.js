@@ -63,7 +63,7 @@ function bubble(message) {
   const text = document.createElement("p");
   made.className = message.from;
   speaker.className = "speaker";
-  speaker.textContent = message.from === "assistant" ? "Assistant" : "Person";
+  speaker.textContent = { assistant: "Assistant", tool: "Tool" }[message.from] ?? "Person";
   text.className = "text";
   text.dir = "auto";
   text.textContent = message.text;
