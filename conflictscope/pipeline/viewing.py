@@ -38,7 +38,7 @@ _MOST_WATCHED = 8
 _MOST_CARDS = 10_000  # small; a folder with more runs is read anew at each look
 _MOST_COMPARISONS = 64
 _EVERY_S = 0.5
-_IDLE_EVERY_S = 2.0  # of a run that has ended
+_IDLE_EVERY_S = 1.0  # of a run that has ended
 _LINGER_S = 30.0
 
 
@@ -101,8 +101,8 @@ class RunsFolder:
                 kind = meta.get("kind", "sweep")
                 targets = meta.get("sweep", {}).get("targets")
                 last, spent_usd = self._spent.pop(file := _stamp(folder)[0], (0, 0.0))
-                last, used = await reader.usage(last)
-                self._spent[file] = last, spent_usd + sum(usage.spent_usd for usage in used.values())
+                last, more_usd = await reader.spent_usd(last)
+                self._spent[file] = last, spent_usd + more_usd
                 return RunCard(
                     name=folder.path.name,
                     kind=kind,
@@ -111,7 +111,7 @@ class RunsFolder:
                     done=await reader.episodes(),
                     targets=[one.get("name") or one["model"] for one in targets]
                     if targets
-                    else (await reader.filter_choices()).targets,
+                    else sorted({group.target for group in (await reader.groups()).values()}),
                     started_at=sessions[0].started_at if sessions else None,
                     spent_usd=self._spent[file][1],
                     limit_usd=meta.get("limits", {}).get("cost_usd"),

@@ -89,6 +89,13 @@ class Browsing:
         rows = await self._rows("SELECT id, target, mode, steering, behavior FROM groups ORDER BY 2, 3, 4, 5")
         return {number: group_of(names) for number, *names in rows}
 
+    async def spent_usd(self, after: int = 0) -> tuple[int, float]:
+        """What calls that ended after the `after`-th count against the limit, in dollars; and how many have ended now."""
+        query = """SELECT coalesce(max(ended), :after), total(cost_usd) + total(reserved_usd)
+                   FROM calls INDEXED BY calls_by_end WHERE ended > :after"""
+        [(last, usd)] = await self._rows(query, {"after": after})
+        return last, usd
+
     async def newest(self) -> tuple[int, int]:
         """Up to where there are episodes, and calls that have ended."""
         query = f"SELECT (SELECT coalesce(max(seq), 0) FROM episodes), coalesce(({_NEWEST_CALL}), 0)"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,7 @@ _SLOW_S = 60
 def web_app(runs: RunSource, *, token: str, cookie: str, host: str) -> Starlette:
     """The pages of these runs. token, cookie, host: as in Gate."""
     pages = _Pages(runs)
+    threading.Thread(target=_files, daemon=True).start()  # while nobody has come yet
     gate = Middleware(Gate, token=token, cookie=cookie, host=host, static=_STATIC, refusal=_refusal)
     return Starlette(
         routes=[
@@ -340,9 +342,18 @@ def _told(status: int, words: str | None = None) -> Callable[[Request, Exception
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-@cache
+_READING = threading.Lock()
+
+
 def _files() -> Mapping[str, tuple[bytes, str]]:
-    """What pages load, by name, with its media type. Vega's scripts come out of vl-convert: nothing is fetched from elsewhere."""
+    """What pages load, by name, with its media type."""
+    with _READING:  # whoever comes while it is read waits for that
+        return _read_files()
+
+
+@cache
+def _read_files() -> Mapping[str, tuple[bytes, str]]:
+    """Vega's scripts come out of vl-convert, which takes a second: nothing is fetched from elsewhere."""
     import vl_convert
 
     own = {
