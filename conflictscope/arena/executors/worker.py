@@ -139,12 +139,12 @@ class LineJournal:
         self._line.tell(Ended(number, end))
 
     async def batch_sent(self, batch: str, model: str, handle: bytes, numbers: Sequence[int]) -> None:
-        """Nobody sends batches from here."""
-        raise NotImplementedError("batches go out from one process")
+        """Nobody sends batches from here: a sweep with `batch = true` is refused before a worker begins."""
+        raise AssertionError("batches go out from one process")
 
     def batch_ended(self, batch: str) -> None:
-        """Nobody sends batches from here."""
-        raise NotImplementedError("batches go out from one process")
+        """Nobody sends batches from here: a sweep with `batch = true` is refused before a worker begins."""
+        raise AssertionError("batches go out from one process")
 
 
 class LineOpenings:

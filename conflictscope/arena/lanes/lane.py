@@ -68,16 +68,12 @@ class ModelLane:
         self.name = name or f"{model.system}:{model.model_name}"
         self._breaker = Breaker(self.name)
         endpoint = Endpoint(model, self.name, price, policy.call_timeout_s)
-        live = live_steps(endpoint, self._breaker, journal, budget, policy, self.name, price, rates)
+        self._live = live_steps(endpoint, self._breaker, journal, budget, policy, self.name, price, rates)
         self._batches = Batches(model, self.name, journal, budget, batch_price, policy.batch_poll_s)
         # A call in a batch takes as long as the batch, and the service sees to it how many of them it works on.
-        self._live, self._batched = (
-            live,
-            Retry(
-                Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name), _BATCHES_PER_CALL, inf
-            ),
-        )
-        guarded = self._breaker.guarding(BatchOrLive(self._batched, live.first, self._batches))
+        metered = Meter(Record(self._batches, journal, self.name), budget, batch_price, self.name)
+        self._batched = Retry(metered, _BATCHES_PER_CALL, inf)
+        guarded = self._breaker.guarding(BatchOrLive(self._batched, self._live.first, self._batches))
         self._replay = Replay(guarded, journal, self.name)
 
     @property
