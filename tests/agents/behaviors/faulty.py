@@ -67,7 +67,7 @@ def faulty(base: type[Behavior], hook: str, fault: str) -> type[Behavior]:
         "__module__": __name__,
     }  # `begin` comes before another hook
     if fault in ("hangs", "blocks"):
-        body["timeout_s"] = 0.05
+        body["timeout_s"] = 2.0
     return type(f"{base.__name__}_{hook}_{fault}", (base,), body)
 
 
