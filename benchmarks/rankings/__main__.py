@@ -6,11 +6,10 @@ import argparse
 import sys
 import time
 
-from benchmarks.rankings import bootstrap, comparisons, estimates, judges, plans, schedules, steerings
+from benchmarks.rankings import comparisons, estimates, judges, plans, schedules, steerings
 
 _PARTS = {
-    part.__name__.rpartition(".")[2]: part
-    for part in (estimates, bootstrap, judges, comparisons, steerings, schedules, plans)
+    part.__name__.rpartition(".")[2]: part for part in (estimates, judges, comparisons, steerings, schedules, plans)
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -40,7 +39,6 @@ def rows(scale: float = 1.0) -> Iterator[Row]:
     yield _fast_side(round(200 * scale))
     yield _repeats(round(150 * scale))
     yield from _strengths(round(60 * scale))
-    yield _speed()
 
 
 def _coverage_and_tau(worlds: int) -> Iterator[Row]:
@@ -150,16 +148,3 @@ def _strengths(worlds: int) -> Iterator[Row]:
         yield Row(
             f"strengths {kind}, n = 1,000: coverage of the model chosen", ".92 to .98", reached, 0.92 <= share <= 0.98
         )
-
-
-def _speed() -> Row:
-    rng = np.random.default_rng(5)
-    wins = world(rng, 1_000_000, 50).counts()
-    taken = []
-    for _ in range(20):
-        started = time.perf_counter()
-        fit_posterior(wins)
-        taken.append(time.perf_counter() - started)
-    median = float(np.median(taken)) * 1000
-    assert len(pairs(50)[0]) == 1225
-    return Row("posterior, K = 50, one million outcomes, after counting", "<= 20 ms", f"{median:.1f} ms", median <= 20)
