@@ -40,13 +40,18 @@ async def said(client: Any, model: str, seed: int, system: str | None, message: 
 
 async def play(job: Job, size: int) -> list[str]:
     """Every episode at once, but no more than the semaphore lets through."""
-    # Keep-alive as long as ours: the connections of one call serve the next.
+    # Keep-alive as long as ours: the connections of one call serve the next. With thousands in flight the event loop is busy
+    # for longer than the five seconds that the SDK gives a connection.
     limits = httpx2.Limits(max_connections=job.in_flight, max_keepalive_connections=job.in_flight, keepalive_expiry=120)
-    http_client = openai.DefaultAioHttpClient(limits=limits)
+    sdk = openai.AsyncOpenAI(
+        base_url=f"{job.url}/v1",
+        api_key="none",
+        max_retries=0,
+        timeout=httpx2.Timeout(600, connect=60),
+        http_client=openai.DefaultAioHttpClient(limits=limits),
+    )
     semaphore = asyncio.Semaphore(job.in_flight)
-    async with openai.AsyncOpenAI(
-        base_url=f"{job.url}/v1", api_key="none", max_retries=0, http_client=http_client
-    ) as client:
+    async with sdk as client:
 
         async def one(asked: Episode) -> str:
             async with semaphore:
