@@ -1,134 +1,100 @@
-"""Conversations in flight at realistic latencies, over HTTP: wall time against the time that no client could beat.
+"""Wall time of conversations in flight, over HTTP: ours, a plain script, and the time that no client could beat.
 
-    python -m benchmarks.in_flight [IN_FLIGHT] [EPISODES]       default: 2,000 and 6,000, of three calls each
+    python -m benchmarks.in_flight            about three minutes
 
-A planted server in another process takes its time for each reply (log-normal, median 8 s, 95th percentile 20 s). The client has
-one core. The ideal is the same plan with the same latencies, played by as many workers to whom nothing else takes any time; the
-wall time is that of the whole command after the preflight, which waits for its own reply.
+100, 1,000 and 5,000 conversations begin at once, of three calls one after another; a planted server on another core takes two
+seconds for each reply. The ideal is six seconds. The wall time is that from the first call of an episode to the end: of ours with
+everything stored and rated, of the script (`asyncio.gather`) with all answers in a list. At 5,000 in flight the CPU of one core
+is the limit; the executor `ray`, with two workers, stands beside it there, and shares two cores with the server.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import resource
-import sqlite3
-import sys
 import tempfile
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic_ai.messages import ModelRequest, ModelResponse, TextPart, UserPromptPart
-
-from benchmarks.served import serving
-from benchmarks.throughput import replayed
+from benchmarks.clients import Played
+from benchmarks.executors import cpu_s
+from benchmarks.figures import Table, arguments, show
+from benchmarks.jobs import make_job, played
+from benchmarks.served import Server, serving
 from benchmarks.worlds import write_sweep
-from conflictscope import pipeline
-from conflictscope.arena.lanes.journal import RESPONSE, decode
-from conflictscope.documents import read_document
-from conflictscope.pipeline import Sweep
-from conflictscope.planted import Lexicon, parse_world, planted_model
 
-MEDIAN_S, P95_S = 8.0, 20.0
-
-
-def drawn_latencies(sweep: Sweep, database: Path, world: Path) -> Mapping[str, float]:
-    """Seconds that the server took on purpose, by the scope of the calls: each request is put to the planted model again."""
-    planted, lexicon = parse_world(read_document(world)), Lexicon.of(sweep.scenarios)
-    drawn: dict[str, float] = defaultdict(float)
-    with closing(sqlite3.connect(database)) as connection:
-        for scope, name, request, body in connection.execute(
-            "SELECT scope, model, request, reply FROM calls WHERE state = 'committed'"
-        ):
-            messages, settings, _ = decode(request)
-            last = messages[-1]
-            assert isinstance(last, ModelRequest)
-            texts = [
-                "".join(str(part.content) for part in message.parts if isinstance(part, TextPart | UserPromptPart))
-                for message in messages
-            ]
-            model = planted_model(planted, name.partition(":")[2], lexicon)
-            again = model.reply(last.instructions or "", texts, settings.get("seed", 0), settings.get("max_tokens"))
-            reply: ModelResponse = RESPONSE.validate_json(body)
-            assert reply.text == again.text, "the server was asked something else than the journal says"
-            drawn[scope] += again.latency_s
-    return drawn
+CALL_S, CALLS = 2.0, 3
+IDEAL_S = CALLS * CALL_S
+IN_FLIGHT = (100, 1_000, 5_000)
+SCRIPT, OURS, RAY = "plain script", "ours", "ours on ray, 2 workers"
+RAY_SETTINGS = ("executor.kind=ray", "executor.workers=2")
 
 
-def preflight_s(database: Path) -> float:
-    """Seconds from the first call to the first one of an episode."""
-    with closing(sqlite3.connect(database)) as connection:
-        [(first, episode)] = connection.execute(
-            "SELECT min(created_at), min(created_at) FILTER (WHERE scope NOT LIKE 'preflight/%') FROM calls"
-        ).fetchall()
-    return (datetime.fromisoformat(episode) - datetime.fromisoformat(first)).total_seconds()
+@dataclass(frozen=True)
+class Figures:
+    """Of one client. server_s: CPU of the server. highest: requests that it had at once."""
+
+    client: str
+    in_flight: int
+    played: Played
+    server_s: float
+    highest: int
+
+    @property
+    def wall_s(self) -> float:
+        """From the first call of an episode on."""
+        return self.played.wall_s - self.played.before_s
+
+    def row(self, script: Figures) -> dict[str, str]:
+        """A line of the table. script: the plain one, as many in flight."""
+        busiest_s = max(self.played.cpu_s, self.played.busiest_worker_cpu_s)
+        return {
+            "in flight": f"{self.in_flight:,}",
+            "client": self.client,
+            "wall time, s": f"{self.wall_s:.2f}",
+            "over ideal": f"{self.wall_s / IDEAL_S:.2f}",
+            "over the script": f"{self.wall_s / script.wall_s:.2f}",
+            "CPU s of the busiest process": f"{busiest_s:.1f}",
+            "calls/s": f"{CALLS * self.in_flight / self.wall_s:,.0f}",
+            "server, CPU s": f"{self.server_s:.1f}",
+            "most at once on the server": f"{self.highest:,}",
+        }
 
 
-@contextmanager
-def watched_sockets() -> Iterator[list[int]]:
-    """The most files and sockets that this process had open at once, as the only item of a list."""
-    most, over = [0], threading.Event()
+def measure(client: str, in_flight: int, cores: Sequence[int]) -> Figures:
+    """One client, once, against a server of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sweep(folder, scenarios=in_flight, targets=1, median_s=CALL_S, p95_s=CALL_S)
+        with serving(folder, None if client == RAY else cores[-1]) as server:
+            return asked(client, in_flight, server, folder, cores)
 
-    def watch() -> None:
-        while not over.wait(0.25):
-            most[0] = max(most[0], len(os.listdir("/proc/self/fd")))
 
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield most
-    finally:
-        over.set()
-        thread.join()
+def asked(client: str, in_flight: int, server: Server, folder: Path, cores: Sequence[int]) -> Figures:
+    """One client, once."""
+    job = make_job(folder, server.url, in_flight, [in_flight], RAY_SETTINGS if client == RAY else ())
+    [play] = played("gather" if client == SCRIPT else "ours", job, folder, None if client == RAY else cores[0])
+    metrics = server.metrics()
+    assert set(metrics["by_status"]) == {"200"}, metrics["by_status"]
+    return Figures(client, in_flight, play, cpu_s(server.pid), metrics["highest_in_flight"])
+
+
+NOTES: list[str] = []
 
 
 def main() -> None:
-    """Run and print."""
-    in_flight, episodes = (int(text) for text in sys.argv[1:3]) if len(sys.argv) > 2 else (2_000, 6_000)
-    os.environ["OPENAI_API_KEY"] = "not-a-real-key"
+    """Measure and show."""
+    given = arguments(__doc__).parse_args()
     cores = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-
-        def write(base_url: str | None) -> Path:
-            return write_sweep(
-                folder,
-                scenarios=episodes,
-                targets=1,
-                concurrency=in_flight,
-                median_s=MEDIAN_S,
-                p95_s=P95_S,
-                base_url=base_url,
-            )
-
-        write(None)
-        with serving(folder, cores[-1]) as server:
-            sweep = pipeline.load_sweep(str(write(server.openai_url)))
-            os.sched_setaffinity(0, {cores[0]})
-            started, cpu = time.perf_counter(), time.process_time()
-            with watched_sockets() as most_files:
-                result = asyncio.run(pipeline.run_sweep(sweep, folder / "runs"))
-            seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu
-            metrics = server.metrics()
-        before_s = preflight_s(result.folder.database)
-        drawn = drawn_latencies(sweep, result.folder.database, folder / "world.toml")
-        ideal_s = replayed(sweep, drawn, in_flight)
-    progress = result.snapshot.progress
-    print(f"episodes                {progress.done:,} ({progress.failed} failed), {progress.total.calls:,} calls")
-    print(f"preflight               {before_s:.1f} s")
-    print(
-        f"wall time / ideal       {seconds - before_s:.1f} s / {ideal_s:.1f} s = {(seconds - before_s) / ideal_s:.3f}"
-    )
-    print(f"CPU of the client       {cpu_s:.1f} s: {cpu_s / seconds:.2f} of a core")
-    print(f"resident memory         {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB at the most")
-    print(f"open files and sockets  {most_files[0]:,} at the most")
-    print(f"in flight on the server {metrics['highest_in_flight']:,} at the most; asked for: {in_flight:,}")
-    print(f"connections             {metrics['connections_opened'] - 1:,} opened, and one to read these figures")
+    rows = []
+    for in_flight in IN_FLIGHT:
+        script = measure(SCRIPT, in_flight, cores)
+        ours = [measure(OURS, in_flight, cores)]
+        if in_flight == IN_FLIGHT[-1]:
+            ours.append(measure(RAY, in_flight, cores))
+        rows += [each.row(script) for each in (script, *ours)]
+    packages = ("openai", "pydantic-ai-slim", "aiohttp", "ray")
+    show(Table("in_flight", "Wall time of conversations in flight", rows, packages, NOTES), given)
 
 
 if __name__ == "__main__":

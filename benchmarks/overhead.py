@@ -1,10 +1,11 @@
-"""What a lane costs: CPU per call of our client, divided by that of the bare SDK on the same transport.
+"""What a lane costs: CPU per call of ours, of the bare SDK on the same transport, and of pydantic-ai's `Agent.run` on that.
 
-    python -m benchmarks.overhead
+    python -m benchmarks.overhead             about three minutes
 
 A planted server answers in a process of its own, on another core. For each SDK, at 100 and at 1,000 in flight, the bare SDK
-(`DefaultAioHttpClient`, retries off) and a full lane (journal to disk included) send the same requests; the CPU time of this
-process, all threads included, is divided by the number of calls. Medians of ROUNDS alternating rounds.
+(`DefaultAioHttpClient`, retries off), a full lane (journal to disk included) and `Agent.run` (an agent that was made once, on the
+client of the bare SDK) send the same requests; the CPU time of this process, all threads included, is divided by the number of
+calls. Medians of ROUNDS alternating rounds.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ from statistics import median
 import anthropic
 import httpx2
 import openai
+from pydantic_ai import Agent
 from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
-from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.anthropic import AnthropicProvider
+from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 
+from benchmarks.figures import Table, arguments, show
 from benchmarks.served import Server, serving
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
@@ -35,8 +42,8 @@ from conflictscope.planted import Lexicon
 from conflictscope.ports import Call
 from conflictscope.store import RunWriter
 
-CALLS = 3_000
-ROUNDS = 5
+CALLS = 2_000
+ROUNDS = 3
 MAX_TOKENS = 1_000
 SYSTEM = "You are an assistant. " * 10
 QUESTION = "Which of the two would you do?\n" + "The office is closed, and the files are due. " * 40
@@ -104,8 +111,20 @@ def through(lane: ModelLane) -> Ask:
     return ask
 
 
-async def compare(server: Server, folder: Path) -> None:
-    """Measure and print."""
+def through_agent(model: Model) -> Ask:
+    """One call of an agent."""
+    agent = Agent(model, instructions=SYSTEM)
+
+    async def ask(number: int) -> object:
+        return await agent.run(
+            f"{number}. {QUESTION}", model_settings=ModelSettings(seed=number, max_tokens=MAX_TOKENS)
+        )
+
+    return ask
+
+
+async def compare(server: Server, folder: Path) -> list[dict[str, str]]:
+    """Measure."""
     sweep = pipeline.load_sweep(str(folder / "sweep.toml"), ["limits.concurrency=1000"])
     limits = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, keepalive_expiry=120)
     oai = openai.AsyncOpenAI(
@@ -114,28 +133,59 @@ async def compare(server: Server, folder: Path) -> None:
     ant = anthropic.AsyncAnthropic(
         base_url=server.url, max_retries=0, http_client=anthropic.DefaultAioHttpClient(limits=limits)
     )
+    agents = (
+        through_agent(OpenAIChatModel("alpha", provider=OpenAIProvider(openai_client=oai))),
+        through_agent(AnthropicModel("alpha", provider=AnthropicProvider(anthropic_client=ant))),
+    )
     first = 0
-    print(f"{'SDK':<12}{'in flight':>10}{'bare ms':>10}{'lane ms':>10}{'ratio':>8}")
+    rows = []
     async with Models(sweep.config, None, Lexicon.of([])) as make, RunWriter.open(folder / "run.db") as writer:
-        for name, bare in (("openai-chat", bare_openai(oai)), ("anthropic", bare_anthropic(ant))):
+        for name, bare, agent in zip(
+            ("openai-chat", "anthropic"), (bare_openai(oai), bare_anthropic(ant)), agents, strict=True
+        ):
             model = make.make(f"{name}:alpha")
             for in_flight in (100, 1_000):
-                lane = ModelLane(model, writer, Budget(None), Policy(concurrency=in_flight))
-                ours = through(lane)
-                with_bare, with_lane = [], []
+                lane = through(ModelLane(model, writer, Budget(None), Policy(concurrency=in_flight)))
+                with_bare, with_lane, with_agent = [], [], []
                 for _ in range(ROUNDS):
                     with_bare.append(await measure(bare, in_flight, first))
                     with collector_out_of_the_way():  # as the runner does
-                        with_lane.append(await measure(ours, in_flight, first + CALLS))
-                    first += 2 * CALLS
-                ratio = median(with_lane) / median(with_bare)
-                print(f"{name:<12}{in_flight:>10,}{median(with_bare):>10.2f}{median(with_lane):>10.2f}{ratio:>8.2f}")
+                        with_lane.append(await measure(lane, in_flight, first + CALLS))
+                    with_agent.append(await measure(agent, in_flight, first + 2 * CALLS))
+                    first += 3 * CALLS
+                rows.append(row(name, in_flight, median(with_bare), median(with_lane), median(with_agent)))
     await oai.close()
     await ant.close()
+    return rows
+
+
+def row(name: str, in_flight: int, bare_ms: float, lane_ms: float, agent_ms: float) -> dict[str, str]:
+    """A line of the table."""
+    return {
+        "SDK": name,
+        "in flight": f"{in_flight:,}",
+        "bare SDK, ms": f"{bare_ms:.2f}",
+        "our lane, ms": f"{lane_ms:.2f}",
+        "Agent.run, ms": f"{agent_ms:.2f}",
+        "lane / bare": f"{lane_ms / bare_ms:.2f}",
+        "Agent.run / bare": f"{agent_ms / bare_ms:.2f}",
+        "Agent.run / lane": f"{agent_ms / lane_ms:.2f}",
+    }
+
+
+NOTES = (
+    f"Milliseconds of CPU per call, all threads; medians of {ROUNDS} alternating rounds of {CALLS:,} calls.",
+    (
+        "Each call sends about 2 KB to a planted server on another core. The lane throttles, meters, journals to disk and "
+        "reads what a service tells of its limits. The bare SDK and `Agent.run` (made once, text output) share one client on "
+        "aiohttp, retries off."
+    ),
+)
 
 
 def main() -> None:
     """Serve on one core, ask from another."""
+    given = arguments(__doc__).parse_args()
     os.environ.update(OPENAI_API_KEY="not-a-real-key", ANTHROPIC_API_KEY="not-a-real-key")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -150,7 +200,9 @@ def main() -> None:
                 )
             )
             os.sched_setaffinity(0, {cores[0]})
-            asyncio.run(compare(server, path))
+            rows = asyncio.run(compare(server, path))
+    packages = ("openai", "anthropic", "pydantic-ai-slim", "aiohttp")
+    show(Table("overhead", "CPU per call: bare SDK, a lane, an agent", rows, packages, NOTES), given)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,18 @@ async def test_a_model_that_cannot_be_used_is_told_before_any_episode_is_charged
     progress = (await pipeline.run_sweep(sweep, tmp_path / "runs")).snapshot.progress
     assert (progress.state, progress.done, progress.failed) == ("finished", 4, 0)
     assert progress.total.failed == 2
+
+
+async def test_more_connections_than_the_system_allows_are_told_once_before_the_run(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1_024))
+    sweep = sweep_on(service, tmp_path, CHAT, "limits.concurrency=2000")
+    with pytest.raises(InputError) as refused:
+        await pipeline.run_sweep(sweep, tmp_path / "runs")
+    assert str(refused.value).count("2,000 connections need 2,100 open files, and this system allows 1,024") == 1
+    assert not service.asked
+    assert not list(tmp_path.glob("runs/*"))
 
 
 async def test_the_preflight_finds_a_way_to_ask_for_verdicts_and_keeps_it(service: Service, tmp_path: Path) -> None:

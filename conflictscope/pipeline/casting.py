@@ -204,7 +204,7 @@ def make_models(names: Iterable[str], make: Models) -> dict[str, Model]:
         except InputError as error:
             failures.append(str(error))
     if failures:
-        raise InputError("\n".join(failures))
+        raise InputError("\n".join(dict.fromkeys(failures)))  # what several have in common is told once
     return models
 
 
