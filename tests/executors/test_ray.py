@@ -121,7 +121,7 @@ def workers() -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::Worker") and os.getpid() in ancestors(int(path.parent.name)):
+            if path.read_bytes().startswith(b"ray::RayWorker") and os.getpid() in ancestors(int(path.parent.name)):
                 found.append(int(path.parent.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
