@@ -125,7 +125,9 @@ class Busiest(threading.Thread):
         while True:
             for folder in Path("/proc").glob("[0-9]*"):
                 try:
-                    ours = (folder / "cmdline").read_bytes().startswith(b"ray::RayWorker") and descends(int(folder.name))
+                    ours = (folder / "cmdline").read_bytes().startswith(b"ray::RayWorker") and descends(
+                        int(folder.name)
+                    )
                     now = cpu_s(int(folder.name)) if ours else None
                 except (OSError, ValueError):
                     continue  # it has ended

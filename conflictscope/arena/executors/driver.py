@@ -366,6 +366,7 @@ class Driver:
             self._nobody.cancel()
             self._nobody = None
         self._desks.append(desk)
+        log.info("worker.joined", workers=len(self._desks))
         self._share()
         if not self._somebody.done():
             self._somebody.set_result(None)
