@@ -36,6 +36,12 @@ from conflictscope.ports import Assignment, CallEnd, CallSent, CallState, Choice
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import LaneLoad
 
+
+@pytest.fixture(autouse=True)
+def _no_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "LINGER_S", 0.0)
+
+
 GROUP = Group("alpha", Mode.OPEN_ENDED)
 CHOICE = Choice("thompson", "floor")
 

@@ -40,6 +40,7 @@ from conflictscope.arena.executors.messages import (
     Settle,
     Workers,
 )
+from conflictscope.arena.executors.worker import LINGER_S
 from conflictscope.arena.lanes import Budget, RateLimit
 from conflictscope.arena.lanes.throttle import Admission
 from conflictscope.arena.runner import Stop
@@ -357,6 +358,7 @@ class Driver:
     async def _speak(self, desk: _Desk) -> None:
         while True:
             await desk.some.wait()
+            await asyncio.sleep(LINGER_S)
             desk.some.clear()
             said, desk.outbox = desk.outbox, []
             await desk.worker.take(said)
