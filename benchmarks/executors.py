@@ -1,42 +1,41 @@
-"""What the executor `ray` costs and gains on this machine, and what that means for a cluster.
+"""What the executor `ray` costs and gains on this machine, and what that means for a cluster: about three minutes.
 
-    python -m benchmarks.executors            about three minutes on an idle machine
-    python -m benchmarks.executors --json
-
-1. CPU of the driver per episode of three planted calls: all of the process, the run file and the ratings included, beside
-   what an episode takes in one process (`local`). Free calls, and calls that cost money under a budget, each of which is
-   committed before it is sent.
-2. Episodes per second of 1 and of 2 workers where playing takes the CPU: half of the episodes have a behaviour that computes for
-   40 ms. The driver needs a core too: what is left of the second one is the second worker's. Wall time is worth something on
-   an idle machine only; how the CPU of the workers is spread (the whole of one over the busier of two) is so on any.
-3. A plan for 64 nodes of 32 cores: as many episodes in flight as a worker can take, three calls of 8 s in the median each, and a
-   driver that needs what was measured. Simulated, not run.
-
-Every figure is a slope between a small and a large run, so that starting Ray, importing and connecting do not count.
+1. CPU of the process that one starts, all threads, the run file and the ratings included, per episode of three planted calls:
+   `local`, which plays them too; the driver of one worker, with free calls, and with calls that cost money under a budget, each
+   of which is committed before it is sent. A slope between a small and a large run, so that what happens once does not count.
+2. Episodes per second with 1 and with 2 workers where playing takes the CPU, 40 ms an episode: in the middle of each run, from
+   a quarter of its episodes to nine tenths, where all workers are there and none has run dry; two runs each, taking turns. Wall
+   time is worth something on an idle machine only, and the driver and Ray's own processes need a little of it, too; how the CPU
+   is spread (the whole of one worker over the busier of two) is so on any.
+3. A plan for 64 nodes of 8 workers: 131,072 episodes in flight, three calls of 8 s in the median each, and a driver that needs
+   what was measured. Simulated, not run.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import heapq
-import json
 import math
 import os
-import platform
 import random
+import sqlite3
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from importlib import metadata
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import Table, arguments, show
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
+from conflictscope.arena import LocalExecutor, Seat, cluster
 
+# Half of the episodes have the behaviour: 40 ms in the mean.
 COMPUTING = """
 import time
 from conflictscope import Behavior, Role
@@ -45,7 +44,7 @@ class Computing(Behavior):
     role = Role.TARGET
 
     async def outgoing(self, message, turn):
-        until = time.thread_time() + 0.04
+        until = time.thread_time() + 0.08
         while time.thread_time() < until:
             pass
         return message
@@ -53,65 +52,103 @@ class Computing(Behavior):
 PRICES = [
     f"prices.planted:{name}={{input_usd=1.0,output_usd=4.0}}" for name in ("alpha", "beta", "gamma", "user", "judge")
 ]
-FREE_SMALL, FREE_LARGE = 100, 1_100  # scenarios, for three targets each
-BUSY_SMALL, BUSY_LARGE = 10, 110
-NODES, CORES, IN_FLIGHT, CALL_S, EPISODES = 64, 32, 64, 8.0, 500_000
+SMALL, LARGE = 100, 1_300  # scenarios, for three targets each
+BUSY = 70  # scenarios, for three targets, with and without the behaviour
+ROUNDS = 2
+EXCHANGES = 1_000
+NODES, WORKERS, IN_FLIGHT, CALL_S, EPISODES = 64, 8, 256, 8.0, 500_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    as_json = parser.parse_args().json
-    BUSIEST.start()
-    local = slope(FREE_SMALL, FREE_LARGE, ["executor.kind=local"])
-    free = slope(FREE_SMALL, FREE_LARGE, ray(1))
-    paid = slope(FREE_SMALL, FREE_LARGE, [*ray(1), *PRICES, "limits.cost_usd=100000"])
-    busy = {workers: slope(BUSY_SMALL, BUSY_LARGE, ray(workers), computing=True) for workers in (1, 2)}
-    figures = {
-        "python": platform.python_version(),
-        "ray": metadata.version("ray"),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_before": round(os.getloadavg()[0], 1),
-        "local": local,
-        "driver_free_calls": free,
-        "driver_paid_calls": paid,
-        "computing_1_worker": busy[1],
-        "computing_2_workers": busy[2],
-        "2_workers_over_1": round(busy[2]["episodes_per_s"] / busy[1]["episodes_per_s"], 2),
-        "2_workers_over_1_by_cpu": round(
-            busy[1]["busiest_worker_cpu_s"] / max(busy[2]["busiest_worker_cpu_s"], busy[2]["driver_cpu_s"]), 2
-        ),
-        "plan_for_64_nodes": {
-            "free": plan(free["cpu_us_per_episode"] / 1e6),
-            "paid": plan(paid["cpu_us_per_episode"] / 1e6),
-        },
-    }
-    if as_json:
-        print(json.dumps(figures, indent=2))
-        return
-    for name, values in figures.items():
-        print(f"{name}: {values}")
+    given = arguments(__doc__).parse_args()
+    paid_for = [*PRICES, "limits.cost_usd=100000"]
+    local = slope_ms(["executor.kind=local"])
+    free, paid = slope_ms(ray(1)), slope_ms([*ray(1), *paid_for])
+    exchange = asyncio.run(exchange_ms())
+    one, two = [], []
+    for _ in range(ROUNDS):
+        one.append(computed(1))
+        two.append(computed(2))
+    by_wall = mean(run.episodes_per_s for run in two) / mean(run.episodes_per_s for run in one)
+    by_cpu = mean(run.worker_cpu_s for run in one) / mean(max(run.worker_cpu_s, run.driver_cpu_s) for run in two)
+    rows = [
+        row("CPU per episode of three calls, `local`, which plays it too", f"{local:.2f} ms"),
+        row("the same, driver, free calls", f"{free:.2f} ms"),
+        row("the same, driver, calls that cost money", f"{paid:.2f} ms"),
+        row("CPU of the driver for one exchange with a worker, whatever is in it", f"{exchange:.2f} ms"),
+        row("40 ms of computing an episode, 1 worker", f"{mean(run.episodes_per_s for run in one):.1f} episodes/s"),
+        row("the same, 2 workers", f"{mean(run.episodes_per_s for run in two):.1f} episodes/s"),
+        row("2 workers over 1, wall time", f"{by_wall:.2f}"),
+        row("2 workers over 1, by CPU: all of the one over the busier of two", f"{by_cpu:.2f}"),
+    ]
+    runs = "; ".join(
+        f"1 worker {a.episodes_per_s:.1f}/s, its CPU {a.worker_cpu_s:.1f} s, 2 workers {b.episodes_per_s:.1f}/s, the busier "
+        f"{b.worker_cpu_s:.1f} s, the driver {b.driver_cpu_s:.1f} s"
+        for a, b in zip(one, two, strict=True)
+    )
+    notes = [
+        f"CPU of the process that one starts. 2 workers over 1: {runs}.",
+        f"Simulated: {NODES} nodes of {WORKERS} workers, {IN_FLIGHT} episodes in flight in each, calls of {CALL_S:g} s in the median.",
+        f"Free calls: {plan(free, exchange, rounds=1)}.",
+        f"Calls that cost money, which ask twice each before they go out: {plan(paid, exchange, rounds=7)}.",
+    ]
+    show(Table("executors", "The executor `ray`", rows, ["ray"], notes), given)
+
+
+def row(what: str, figure: str) -> dict[str, str]:
+    return {"what": what, "measured": figure}
+
+
+def mean(figures: Any) -> float:
+    return statistics.fmean(figures)
 
 
 def ray(workers: int) -> list[str]:
     return ["executor.kind=ray", f"executor.workers={workers}"]
 
 
-def slope(small: int, large: int, overrides: Sequence[str], *, computing: bool = False) -> dict[str, Any]:
-    """Wall time and CPU of this process per episode, between a small and a large run."""
-    few, wall_few, cpu_few = played(small, overrides, computing)
-    BUSIEST.forget()
-    many, wall_many, cpu_many = played(large, overrides, computing)
-    return {
-        "episodes": many,
-        "episodes_per_s": round((many - few) / (wall_many - wall_few), 1),
-        "cpu_us_per_episode": round(1e6 * (cpu_many - cpu_few) / (many - few)),
-        **(
-            {"driver_cpu_s": round(cpu_many, 2), "busiest_worker_cpu_s": round(BUSIEST.seconds(), 2)}
-            if computing
-            else {}
-        ),
-    }
+def slope_ms(overrides: Sequence[str]) -> float:
+    """CPU of this process per episode, between a small and a large run."""
+    few, many = played(SMALL, overrides), played(LARGE, overrides)
+    return 1e3 * (many.driver_cpu_s - few.driver_cpu_s) / (many.episodes - few.episodes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """episodes_per_s: in its middle. worker_cpu_s: of the worker that took most."""
+
+    episodes: int
+    episodes_per_s: float
+    driver_cpu_s: float
+    worker_cpu_s: float
+
+
+def computed(workers: int) -> Run:
+    """A run whose episodes compute."""
+    return played(BUSY, ray(workers), computing=True)
+
+
+def played(scenarios: int, overrides: Sequence[str], *, computing: bool = False) -> Run:
+    """A run, with what it took."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = write_sweep(folder, scenarios=scenarios, concurrency=64)
+        (folder / "computing.py").write_text(COMPUTING)
+        behaviors = [f"{folder}/computing.py:Computing"] if computing else []
+        sweep = pipeline.load_sweep(str(path), overrides, behaviors=behaviors)
+        cpu = time.process_time()
+        with Busiest() as busiest:
+            result = asyncio.run(pipeline.run_sweep(sweep, folder / "runs"))
+        assert result.state == "finished", result.message
+        took = time.process_time() - cpu
+        database = sqlite3.connect(folder / "runs" / "bench" / "run.db")
+        ends = [
+            datetime.fromisoformat(at) for (at,) in database.execute("SELECT created_at FROM episodes ORDER BY seq")
+        ]
+        database.close()
+        first, last = len(ends) // 4, len(ends) * 9 // 10
+        rate = (last - first) / max(1e-9, (ends[last] - ends[first]).total_seconds())
+        return Run(len(ends), rate, took, busiest.cpu_s())
 
 
 class Busiest(threading.Thread):
@@ -120,28 +157,32 @@ class Busiest(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self._seen: dict[int, tuple[float, float]] = {}  # by process: at the first look, at the last
+        self._over = threading.Event()
+
+    def __enter__(self) -> Busiest:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
 
     def run(self) -> None:
-        while True:
+        while not self._over.wait(0.2):
             for folder in Path("/proc").glob("[0-9]*"):
                 try:
-                    ours = (folder / "cmdline").read_bytes().startswith(b"ray::Worker") and descends(int(folder.name))
+                    ours = (folder / "cmdline").read_bytes().startswith(b"ray::RayWorker") and descends(
+                        int(folder.name)
+                    )
                     now = cpu_s(int(folder.name)) if ours else None
                 except (OSError, ValueError):
                     continue  # it has ended
                 if now is not None:
                     self._seen[int(folder.name)] = self._seen.get(int(folder.name), (now, now))[0], now
-            time.sleep(0.2)
 
-    def forget(self) -> None:
-        self._seen.clear()
-
-    def seconds(self) -> float:
+    def cpu_s(self) -> float:
         """Of the worker that took most."""
         return max((last - first for first, last in self._seen.values()), default=0.0)
-
-
-BUSIEST = Busiest()
 
 
 def stat(process: int) -> list[str]:
@@ -159,44 +200,49 @@ def descends(process: int) -> bool:
     return process == os.getpid()
 
 
-def played(scenarios: int, overrides: Sequence[str], computing: bool) -> tuple[int, float, float]:
-    """A run: its episodes, wall time and CPU of this process, all threads."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        path = write_sweep(folder, scenarios=scenarios, concurrency=64)
-        (folder / "computing.py").write_text(COMPUTING)
-        behaviors = ["./computing.py:Computing"] if computing else []
-        sweep = pipeline.load_sweep(str(path), overrides, behaviors=[str(folder / each) for each in behaviors])
-        started, cpu = time.perf_counter(), time.process_time()
-        result = asyncio.run(pipeline.run_sweep(sweep, folder / "runs"))
-        assert result.state == "finished", result.message
-        return result.snapshot.progress.done, time.perf_counter() - started, time.process_time() - cpu
+@asynccontextmanager
+async def nothing_to_play(line: Any, journal: Any, openings: Any) -> AsyncIterator[Seat]:
+    yield Seat(LocalExecutor({}, openings, seed=1), {}, list, dict)
 
 
-def plan(driver_s: float) -> dict[str, Any]:
-    """A closed queue: every episode is with a worker for its three calls, then with the one driver for `driver_s`."""
+async def exchange_ms() -> float:
+    """CPU of the driver for saying something to a worker, and hearing that it was heard."""
+    async with cluster(None, 1) as joined:
+        worker = await joined.hiring(nothing_to_play, {})()
+        await worker.take([])
+        cpu = time.process_time()
+        for _ in range(EXCHANGES):
+            await worker.take([])
+        return 1e3 * (time.process_time() - cpu) / EXCHANGES
+
+
+def plan(driver_ms: float, exchange_ms: float, rounds: int) -> str:
+    """A closed queue: every episode is with a worker for its three calls, then with the one driver for what that takes.
+
+    rounds: how often an episode waits until the driver has been with all the workers, for each is heard and spoken to in turn.
+    """
     draw = random.Random(1)
+    workers, driver_s = NODES * WORKERS, driver_ms / 1e3
+    waits_s = rounds * workers * 2 * exchange_ms / 1e3
 
     def episode_s() -> float:
-        return sum(CALL_S * draw.lognormvariate(0.0, 0.5) for _ in range(3))
+        return waits_s + sum(CALL_S * draw.lognormvariate(0.0, 0.5) for _ in range(3))
 
-    in_flight = NODES * CORES * IN_FLIGHT
+    in_flight = workers * IN_FLIGHT
     resolving = [episode_s() for _ in range(in_flight)]
     heapq.heapify(resolving)
-    free_at, waits = 0.0, []
+    free_at, queued = 0.0, []
     for _ in range(EPISODES):
         ready = resolving[0]
         free_at = max(free_at, ready) + driver_s
-        waits.append(free_at - ready)
+        queued.append(free_at - ready)
         heapq.heapreplace(resolving, free_at + episode_s())
     mean_s = 3 * CALL_S * math.exp(0.5**2 / 2)  # a lognormal has that mean over its median
-    return {
-        "in_flight": in_flight,
-        "episodes_per_s": round(EPISODES / free_at),
-        "without_a_driver": round(in_flight / mean_s),
-        "driver_can_do": round(1 / driver_s),
-        "median_wait_s": round(statistics.median(waits), 3),
-    }
+    ideal, alone, queue_s = in_flight / mean_s, 1 / driver_s, statistics.median(queued)
+    return (
+        f"{EPISODES / free_at:,.0f} episodes per second of {ideal:,.0f} with a driver that takes no time (by itself it can do "
+        f"{alone:,.0f}); an episode waits {waits_s:.1f} s for its turns and {queue_s:.1f} s in the queue"
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from conflictscope.drafts import DraftState
@@ -55,7 +55,7 @@ class Purpose:
 
 @dataclass(frozen=True, slots=True)
 class LaneLoad:
-    """How a lane stands, of the last process that worked on the run.
+    """How a lane stands, of the last process that worked on the run and its workers, all of them together.
 
     in_flight: requests on their way. limit: as many may be now; lowered where the service turns requests away. most: as many as
     the limit may be. waiting: requests that wait for one to end. retries: requests that were sent again. errors: requests that
@@ -71,9 +71,17 @@ class LaneLoad:
     errors: int
     closed: str | None = None
 
+    def __add__(self, other: LaneLoad) -> LaneLoad:
+        """The lanes of two processes to one model, together."""
+        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        return replace(self, **counts, closed=self.closed or other.closed)
+
     def to_json(self) -> dict[str, Any]:
         """By name."""
         return asdict(self)
+
+
+_COUNTS = tuple(each.name for each in fields(LaneLoad) if each.name not in ("model", "closed"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ _RECORD_S = 1.0
 class Lanes:
     """One lane to each model, made when it is first asked for; limits of rate are shared by the lanes of a provider.
 
-    rates: those limits, by provider, where somebody else keeps them. share: as in Policy.
+    rates: those limits, by provider, where somebody else keeps them. share: as in Policy. elsewhere: how the lanes of workers in
+    other processes stand, by model.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Lanes:
         self._models = models
         self._lanes: dict[str, ModelLane] = {}
         self._embeddings: dict[str, ModelEmbedding] = {}
+        self.elsewhere: Callable[[], Mapping[str, LaneLoad]] = dict
         self.rates = rates or {
             name: RateLimit(provider.requests_per_minute, provider.tokens_per_minute)
             for name, provider in config.providers.items()
@@ -132,8 +134,11 @@ class Lanes:
             writer.record_lanes(self.loads())
 
     def loads(self) -> list[LaneLoad]:
-        """How each lane stands."""
-        lanes = [lane.load for lane in self._lanes.values()]
+        """How each lane stands, here and elsewhere; where there are workers, requests go out from them alone."""
+        lanes, theirs = [lane.load for lane in self._lanes.values()], self.elsewhere()
+        for number, lane in enumerate(lanes):
+            if there := theirs.get(lane.model):
+                lanes[number] = (replace(lane, limit=0, most=0) if there.most else lane) + there
         return lanes + [way.load for way in self._embeddings.values()]
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,13 +60,14 @@ class _Order:
     """What a worker needs to know of a sweep. It takes its keys from its own environment.
 
     sweep: without its behaviours, which are loaded there. files: of the user's own code, relative to the sweep's folder.
+    behaviors: their versions, by name.
     """
 
     sweep: Sweep
     files: Mapping[str, bytes]
     output_modes: Mapping[str, OutputMode]
     limit_usd: float | None
-    versions: Mapping[str, str]
+    behaviors: Mapping[str, Sequence[str]]
 
 
 @asynccontextmanager
@@ -89,9 +90,11 @@ async def executor_of(
     share = share_of(config.limits.concurrency, joined.workers)
     limits = config.limits.model_copy(update={"concurrency": share})
     theirs = replace(sweep, config=config.model_copy(update={"limits": limits}), behaviors={})
-    order = _Order(theirs, _own_files(sweep.base), lanes.output_modes(), budget.limit_usd, versions())
+    order = _Order(
+        theirs, _own_files(sweep.base), lanes.output_modes(), budget.limit_usd, _versions_of(sweep.behaviors)
+    )
     driver = Driver(
-        joined.hiring(partial(_seat, order)),
+        joined.hiring(partial(_seat, order), versions()),
         workers=joined.workers,
         episodes_per_worker=min(share, config.executor.episodes_per_worker or share),
         journal=writer,
@@ -103,6 +106,7 @@ async def executor_of(
         stop=stop,
         answers=writer.answers(),
     )
+    lanes.elsewhere = driver.loads
     async with driver.at_work():
         yield driver
 
@@ -114,18 +118,18 @@ async def _seat(order: _Order, line: Line, journal: LineJournal, openings: LineO
     sweep, config = order.sweep, order.sweep.config
     with tempfile.TemporaryDirectory() as spare:
         try:
-            _check_versions(order.versions)
             base = _base(order, Path(spare))
             entries = {behavior_name(entry): entry for entry in config.behaviors}
             behaviors = {name: agents.load_behaviors(entry, base) for name, entry in entries.items()}
+            _check_behaviors(order.behaviors, _versions_of(behaviors))
             loaded = load_agents(config, base)
         except InputError as error:
-            raise InputError(f"a worker on {socket.gethostname()} cannot begin: {error}") from None
+            raise InputError(f"on {socket.gethostname()}, {error}") from None
         async with Models(config, sweep.world, Lexicon.of(sweep.scenarios)) as make:
             try:
                 models = build_models(config, make, loaded)
             except InputError as error:  # a key that is not there
-                raise InputError(f"a worker on {socket.gethostname()} cannot begin: {error}") from None
+                raise InputError(f"on {socket.gethostname()}, {error}") from None
             limited = [
                 name for name, has in config.providers.items() if has.requests_per_minute or has.tokens_per_minute
             ]
@@ -143,15 +147,23 @@ async def _seat(order: _Order, line: Line, journal: LineJournal, openings: LineO
             executor = LocalExecutor(
                 casts, openings, seed=config.seed, episode_timeout_s=config.limits.episode_timeout_s
             )
-            yield Seat(executor, {scenario.id: scenario for scenario in sweep.scenarios}, lanes.closed_by_name)
+            yield Seat(
+                executor, {scenario.id: scenario for scenario in sweep.scenarios}, lanes.loads, lanes.closed_by_name
+            )
 
 
-def _check_versions(ours: Mapping[str, str]) -> None:
-    theirs = versions()
-    differing = [name for name in ours if theirs[name] != ours[name]]
-    if differing:
-        told = ", ".join(f"{name} is {theirs[name]} there and {ours[name]} here" for name in differing)
-        raise InputError(f"{told}: install the same versions on all nodes")
+def _versions_of(behaviors: Mapping[str, Sequence[agents.LoadedBehavior]]) -> dict[str, list[str]]:
+    return {name: [each.version for each in loaded] for name, loaded in behaviors.items()}
+
+
+def _check_behaviors(here: Mapping[str, Sequence[str]], there: Mapping[str, Sequence[str]]) -> None:
+    """Those of installed packages come from each node's own. Raises InputError."""
+    for name, ours in here.items():
+        if there[name] != ours:
+            raise InputError(
+                f"the behaviour {name!r} is {' + '.join(there[name])} there and {' + '.join(ours)} here: install the same "
+                "packages on all nodes"
+            )
 
 
 def _own_files(base: Path) -> dict[str, bytes]:

@@ -21,6 +21,7 @@ from conflictscope.arena.executors.messages import (
     Gone,
     Leave,
     Left,
+    Loads,
     Opening,
     Play,
     Played,
@@ -33,6 +34,13 @@ from conflictscope.errors import InputError, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Mode, Outcome, Role, Verdict
 from conflictscope.ports import Assignment, CallEnd, CallSent, CallState, Choice, EpisodeRecord, EpisodeSpec
 from conflictscope.scenario import Scenario
+from conflictscope.snapshot import LaneLoad
+
+
+@pytest.fixture(autouse=True)
+def _no_linger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "LINGER_S", 0.0)
+
 
 GROUP = Group("alpha", Mode.OPEN_ENDED)
 CHOICE = Choice("thompson", "floor")
@@ -377,6 +385,31 @@ async def test_workers_know_how_many_they_are() -> None:
         stage.hired[1].die()
         await settled()
         assert [message.many for message in stage.hired[0].of(Workers)] == [1, 2, 1, 2]
+
+
+async def test_the_lanes_of_all_workers_stand_together_and_the_share_of_a_lost_one_goes() -> None:
+    """Counts are summed by model; of a worker that is lost or has left, only what it met remains."""
+    async with Stage(workers=2).open() as stage:
+        one, two = stage.hired
+        one.say(
+            Loads([LaneLoad("openai:m", 3, 8, 10, 2, retries=1, errors=4), LaneLoad("openai:n", 1, 10, 10, 0, 0, 0)])
+        )
+        one.say(
+            Loads([LaneLoad("openai:m", 5, 8, 10, 2, retries=2, errors=5), LaneLoad("openai:n", 1, 10, 10, 0, 0, 0)])
+        )
+        two.say(Loads([LaneLoad("openai:m", 1, 10, 10, 0, retries=4, errors=4)]))
+        await settled()
+        assert stage.driver.loads() == {
+            "openai:m": LaneLoad("openai:m", 6, 18, 20, 2, retries=6, errors=9),
+            "openai:n": LaneLoad("openai:n", 1, 10, 10, 0, 0, 0),
+        }
+        one.die()
+        await settled()
+        assert stage.driver.loads() == {
+            "openai:m": LaneLoad("openai:m", 1, 10, 10, 0, retries=6, errors=9),
+            "openai:n": LaneLoad("openai:n", 0, 0, 0, 0, 0, 0),
+        }
+    assert stage.driver.loads()["openai:m"] == LaneLoad("openai:m", 0, 0, 0, 0, retries=6, errors=9)
 
 
 @pytest.mark.parametrize(("why", "error"), [("limit", LimitReached), ("closed", LaneClosed), ("broken", RuntimeError)])

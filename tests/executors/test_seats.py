@@ -14,7 +14,6 @@ from conflictscope import pipeline
 from conflictscope.arena import Line, LineJournal, LineOpenings
 from conflictscope.errors import InputError
 from conflictscope.pipeline import executing
-from conflictscope.pipeline.versions import versions
 
 BEHAVIOR = """
 from conflictscope import Behavior, Role
@@ -30,7 +29,11 @@ class Signing(Behavior):
 
 def order(sweep: pipeline.Sweep, **changed: object) -> executing._Order:
     whole = executing._Order(
-        replace(sweep, behaviors={}), executing._own_files(sweep.base), {"planted:judge": "prompted"}, None, versions()
+        replace(sweep, behaviors={}),
+        executing._own_files(sweep.base),
+        {"planted:judge": "prompted"},
+        None,
+        executing._versions_of(sweep.behaviors),
     )
     return replace(whole, **changed)  # type: ignore[arg-type]
 
@@ -42,13 +45,14 @@ async def seated(whole: executing._Order):
         yield seat
 
 
-async def test_other_versions_on_a_node_are_told_with_both(make_sweep: Callable[..., pipeline.Sweep]) -> None:
-    """Python or a package that matters differs: which, what is there and what is here."""
-    ours = versions() | {"python": "3.99.0", "conflictscope": "9.9"}
+async def test_other_code_of_a_behaviour_on_a_node_is_told_with_both(tmp_path: Path) -> None:
+    """A package that is installed in another version there: which behaviour, what is there and what is here."""
+    path = write_sweep(tmp_path, scenarios=2)
+    sweep = pipeline.load_sweep(str(path), behaviors=["persistent_user"])
     with pytest.raises(
-        InputError, match=r"cannot begin: python is 3\..* there and 3\.99\.0 here, conflictscope is 0\."
+        InputError, match=r"'persistent_user' is persistent_user@\w+ there and persistent_user@old here"
     ):
-        async with seated(order(make_sweep(), versions=ours)):
+        async with seated(order(sweep, behaviors={"persistent_user": ["persistent_user@old"]})):
             raise AssertionError
 
 
@@ -58,7 +62,7 @@ async def test_a_model_that_cannot_be_made_there_is_told(
     """A worker takes its keys from its own environment: where one is missing, that is bad input."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     sweep = make_sweep('judge.models=["openai:gpt-5-mini"]')
-    with pytest.raises(InputError, match=r"a worker on .* cannot begin: model 'openai:gpt-5-mini' cannot be used"):
+    with pytest.raises(InputError, match=r"on .*, model 'openai:gpt-5-mini' cannot be used"):
         async with seated(order(sweep)):
             raise AssertionError
 

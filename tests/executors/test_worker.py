@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conflictscope.arena import Line, LineBudget, LineJournal, LineRate
-from conflictscope.arena.executors.messages import Admit, Answer, Correct, Ended, Reserve, Sent, Settle
+from conflictscope.arena import Line, LineBudget, LineJournal, LineRate, LocalExecutor, Seat
+from conflictscope.arena.executors.messages import (
+    Admit,
+    Answer,
+    Correct,
+    Ended,
+    Gone,
+    Leave,
+    Loads,
+    Reserve,
+    Sent,
+    Settle,
+)
+from conflictscope.arena.executors.worker import Worker
 from conflictscope.errors import LimitReached
 from conflictscope.outcome import Role
 from conflictscope.ports import CallEnd, CallSent, CallState
+from conflictscope.snapshot import LaneLoad
+from tests.virtual_time import VirtualLoop, in_virtual_time
 
 
 def call(usd: float) -> CallSent:
@@ -138,3 +156,31 @@ async def test_calls_wait_where_the_driver_is_behind(monkeypatch: pytest.MonkeyP
     assert len(await line.listen()) == 1_000
     assert len(await line.listen()) == 1_000
     talking.cancel()
+
+
+def test_a_worker_says_about_once_a_second_how_its_lanes_stand_where_that_has_changed() -> None:
+    """At the beginning, after a second in which something happened, and at the end; of all else it keeps quiet."""
+    load = LaneLoad("openai:m", 0, 8, 8, 0, 0, 0)
+    loads = [load]
+
+    @asynccontextmanager
+    async def setup(line: Line, journal: object, openings: object) -> AsyncIterator[Seat]:
+        yield Seat(LocalExecutor({}, openings, seed=1), {}, lambda: list(loads), dict)  # type: ignore[arg-type]
+
+    async def work(loop: VirtualLoop) -> None:
+        worker = Worker()
+        await worker.start(setup)
+        assert await worker.give() == [Loads([load])]
+        began = loop.time()
+        hearing = asyncio.create_task(worker.give())
+        await asyncio.sleep(10.0)
+        assert not hearing.done()
+        loads[0] = replace(load, in_flight=3, errors=1)
+        assert await hearing == [Loads([replace(load, in_flight=3, errors=1)])]
+        assert loop.time() - began < 11.5
+        loads[0] = replace(load, errors=2)
+        await worker.take([Leave()])
+        assert await worker.give() == [Loads([replace(load, errors=2)]), Gone()]
+
+    in_virtual_time(work)
+    structlog.reset_defaults()

@@ -274,6 +274,7 @@ class _Act:
         """A text that a hook returned."""
         if not isinstance(found, str):
             self.fail(hook, f"returned {_kind(found)}; expected text")
+        found = str.__str__(found)  # a subclass of str may hold what no other process can be sent
         if len(found) > MOST_CHARACTERS:
             self.fail(hook, _too_long(found))
         if len(found.strip()) < least:

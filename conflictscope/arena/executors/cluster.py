@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
+import platform
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -18,18 +22,30 @@ import structlog
 
 from conflictscope.arena.executors.driver import Hire, RemoteWorker, WorkerLost
 from conflictscope.arena.executors.messages import FromDriver, FromWorker
-from conflictscope.arena.executors.worker import Setup, Worker
+from conflictscope.arena.executors.worker import Setup
 from conflictscope.errors import InputError
 from conflictscope.redaction import know_secrets
 
 _CONNECT_S = 5.0
+_ASK_S = 12.0
 _INIT_S = 90.0
-# Ray speaks gRPC: what a client begins with, and the kind of frame that every server of HTTP/2 answers with (RFC 9113, 3.4).
-_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_HTTP2_SETTINGS = 4
 _OBJECT_STORE_BYTES = 200 * 1024**2  # a sweep and large batches of messages go through it
-# Ray tells nobody of us, looks for no newer version of itself, and leaves to us what to do when memory is short.
+# Ray tells nobody of us, and leaves the accelerators of this machine as they are.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# Asks the Ray at an address for its versions. In a process of its own: Ray repeats its questions for half a minute and longer,
+# cannot be interrupted, and talks of it on stderr.
+_ASK = """
+import json, sys
+from ray._common.usage.usage_lib import get_cluster_metadata
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient
+try:
+    told = get_cluster_metadata(GcsClient(address=canonicalize_bootstrap_address(sys.argv[1])))
+except Exception as error:
+    unknown = getattr(error, "rpc_code", None) == 12
+    told = {"error": "it does not answer as a Ray does" if unknown else f"{type(error).__name__}: {error}"}
+print(json.dumps(told))
+"""
 
 log = structlog.get_logger()
 
@@ -41,21 +57,27 @@ class Cluster:
         self._ray = ray_
         self.workers = workers
 
-    def hiring(self, setup: Setup) -> Hire:
-        """What makes a worker at such a seat."""
-        return partial(self._hire, self._ray.put(setup))
+    def hiring(self, setup: Setup, versions: Mapping[str, str]) -> Hire:
+        """What makes a worker at such a seat, where Python and packages have these versions. Raises InputError."""
+        from ray import cloudpickle
 
-    async def _hire(self, setup: Any) -> RemoteWorker:
+        try:
+            packed = cloudpickle.dumps(setup)  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 - whatever is in there says itself why it cannot be packed
+            raise InputError(f"executor: the sweep cannot be sent to workers: {_short(error)}") from None
+        kind = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_ray_worker())
+        return partial(self._hire, kind, versions, self._ray.put(packed))
+
+    async def _hire(self, kind: Any, versions: Mapping[str, str], setup: Any) -> RemoteWorker:
         """One more actor, on a core of its own, as soon as there is one. Raises InputError, WorkerLost."""
         exceptions = self._ray.exceptions
-        actor = self._ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(Worker).remote()
+        actor = kind.remote()
         try:
-            await actor.start.remote(setup)
+            await actor.start.remote(versions, setup)
         except exceptions.RayTaskError as failed:
             self._ray.kill(actor)
-            cause = failed.cause
-            told = str(cause) if isinstance(cause, InputError) else f"a worker cannot begin: {_short(cause)}"
-            raise InputError(told) from None
+            told = str(failed.cause) if isinstance(failed.cause, InputError | ImportError) else _short(failed.cause)
+            raise InputError(f"a worker cannot begin: {told}") from None
         except exceptions.RayError as lost:
             self._ray.kill(actor)
             raise WorkerLost(_short(lost)) from None
@@ -63,6 +85,41 @@ class Cluster:
             self._ray.kill(actor)
             raise
         return _Actor(self._ray, actor)
+
+
+def _ray_worker() -> type:
+    """The class of the actors. Ray sends it as it is, for it is made in here: it finds out whether ConflictScope is there."""
+
+    class RayWorker:
+        async def start(self, versions: Mapping[str, str], setup: bytes) -> None:
+            import platform
+            import socket
+            from importlib import metadata
+
+            differing = []
+            for name, here in versions.items():
+                try:
+                    there = platform.python_version() if name == "python" else metadata.version(name)
+                except metadata.PackageNotFoundError:
+                    there = "not installed"
+                if there != here:
+                    differing.append(f"{name} is {there} there and {here} here")
+            if differing:
+                raise ImportError(f"on {socket.gethostname()}, {', '.join(differing)}: install the same on all nodes")
+            from ray import cloudpickle
+
+            from conflictscope.arena.executors.worker import Worker
+
+            self._worker = Worker()
+            await self._worker.start(cloudpickle.loads(setup))
+
+        async def take(self, messages: Sequence[FromDriver]) -> None:
+            await self._worker.take(messages)
+
+        async def give(self) -> Sequence[FromWorker]:
+            return await self._worker.give()
+
+    return RayWorker
 
 
 class _Actor:
@@ -109,8 +166,8 @@ async def cluster(address: str | None, workers: int | None) -> AsyncIterator[Clu
             f'executor.kind = "ray" needs the package ray ({error}): pip install "conflictscope[ray]"'
         ) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters comes as an error
-    if address is not None and address != "auto":
-        await _reach(address)
+    if address is not None:
+        await _reach(address, ray.__version__)
     folder = tempfile.mkdtemp(prefix="cs-ray-") if address is None else None
     connection = _Connection(partial(_connect, ray, address, workers, folder), ray.shutdown)
     try:
@@ -196,31 +253,48 @@ class _Connection:
             self._loop.call_soon_threadsafe(tell)
 
 
-async def _reach(address: str) -> None:
-    """See whether something that may be a Ray listens there, for Ray itself looks for minutes. Raises InputError."""
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            reader, writer = await asyncio.open_connection(host, int(port))
-            try:
-                if "RAY_USE_TLS" not in os.environ:
-                    writer.write(_HTTP2_HELLO)
-                    if (await reader.readexactly(9))[3] != _HTTP2_SETTINGS:
-                        raise ValueError("something else listens there")
-            finally:
+async def _reach(address: str, version: str) -> None:
+    """See whether a Ray listens there, and whether it is of this version and this Python. Raises InputError."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                _, writer = await asyncio.open_connection(host, int(port))
                 writer.close()
-    except (OSError, TimeoutError, ValueError, EOFError) as error:
-        told = _why_not(error)
-        raise InputError(
-            f"executor.address: no Ray can be reached at {address!r} ({told}); expected host:port, e.g. 10.0.0.1:6379, as "
-            "`ray start --head` tells it, or auto"
-        ) from None
+        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise _no_ray(address, getattr(error, "strerror", None) or str(error) or "no answer") from None
+    told = await _ask(address)
+    if "error" in told:
+        raise _no_ray(address, " ".join(told["error"].partition(". ")[0].split())[:200])
+    there = f"Ray {told['ray_version']} on Python {told['python_version']}"
+    here = f"Ray {version} on Python {platform.python_version()}"
+    if there != here:
+        raise InputError(f"executor.address: at {address!r} is {there}, here is {here}: install the same on all nodes")
 
 
-def _why_not(error: BaseException) -> str:
-    if isinstance(error, TimeoutError | EOFError):
-        return "no answer"
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+async def _ask(address: str) -> dict[str, str]:
+    """What the Ray at an address tells of itself, else why it tells nothing, as `error`."""
+    asking = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", _ASK, address, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(_ASK_S):
+            said, _ = await asking.communicate()
+    except TimeoutError:
+        return {"error": f"no answer within {_ASK_S:g} s"}
+    finally:
+        if asking.returncode is None:
+            asking.kill()
+            await asking.wait()
+    told: dict[str, str] = json.loads(said or '{"error": "no answer"}')
+    return told
+
+
+def _no_ray(address: str, why: str) -> InputError:
+    return InputError(
+        f"executor.address: no Ray can be reached at {address!r} ({why}); expected host:port, e.g. 10.0.0.1:6379, as "
+        "`ray start --head` tells it, or auto"
+    )
 
 
 def _short(error: BaseException) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, Protocol, Self
 
@@ -30,6 +30,7 @@ from conflictscope.arena.executors.messages import (
     Gone,
     Leave,
     Left,
+    Loads,
     Logged,
     Opening,
     Play,
@@ -39,12 +40,14 @@ from conflictscope.arena.executors.messages import (
     Settle,
     Workers,
 )
+from conflictscope.arena.executors.worker import LINGER_S
 from conflictscope.arena.lanes import Budget, RateLimit
 from conflictscope.arena.lanes.throttle import Admission
 from conflictscope.arena.runner import Stop
 from conflictscope.errors import InputError, LaneClosed, LimitReached
 from conflictscope.outcome import Group, Mode
 from conflictscope.ports import Assignment, CallEnd, CallSent, CallState, EpisodeRecord, Journal
+from conflictscope.snapshot import LaneLoad
 
 START_S = 60.0
 """Within this time somebody must be at work, at the beginning and whenever nobody is left."""
@@ -108,7 +111,7 @@ class _Desk:
     """What the driver keeps for one worker.
 
     calls: those that have not ended, with their numbers in the run file as soon as they have one. leases: dollars by
-    reservation. admissions: with the provider.
+    reservation. admissions: with the provider. loads: how its lanes stand, as it said last.
     """
 
     worker: RemoteWorker
@@ -116,6 +119,7 @@ class _Desk:
     calls: dict[int, tuple[CallSent, asyncio.Future[int]]] = field(default_factory=dict)
     leases: dict[int, float] = field(default_factory=dict)
     admissions: dict[int, tuple[str, Admission]] = field(default_factory=dict)
+    loads: Sequence[LaneLoad] = ()
     outbox: list[FromDriver] = field(default_factory=list)
     some: asyncio.Event = field(default_factory=asyncio.Event)
     asking: set[asyncio.Task[None]] = field(default_factory=set)
@@ -167,6 +171,7 @@ class Driver:
         self._numbers = count(1)
         self._waiting: deque[_Work] = deque()
         self._desks: list[_Desk] = []
+        self._former_loads: list[LaneLoad] = []  # what workers that have gone met
         self._places: list[asyncio.Task[None]] = []
         self._lost_in_a_row = 0
         self._given_up: str | None = None
@@ -183,6 +188,7 @@ class Driver:
             Opening: self._opening,
             Played: self._played,
             Left: self._left,
+            Loads: self._loads,
             Logged: self._logged,
         }
 
@@ -235,6 +241,10 @@ class Driver:
     def closed(self, group: Group) -> bool:
         """As an Executor has it."""
         return self._given_up is not None or self._closed(group)
+
+    def loads(self) -> dict[str, LaneLoad]:
+        """How the lanes of all workers stand together, by model. Of those that have gone, what they met remains."""
+        return _together((*self._former_loads, *(load for desk in self._desks for load in desk.loads)))
 
     async def close(self) -> None:
         """Let the workers tell how their calls ended, and go."""
@@ -348,6 +358,7 @@ class Driver:
     async def _speak(self, desk: _Desk) -> None:
         while True:
             await desk.some.wait()
+            await asyncio.sleep(LINGER_S)
             desk.some.clear()
             said, desk.outbox = desk.outbox, []
             await desk.worker.take(said)
@@ -357,6 +368,7 @@ class Driver:
             self._nobody.cancel()
             self._nobody = None
         self._desks.append(desk)
+        log.info("worker.joined", workers=len(self._desks))
         self._share()
         if not self._somebody.done():
             self._somebody.set_result(None)
@@ -369,6 +381,8 @@ class Driver:
     def _bury(self, desk: _Desk) -> None:
         """What a worker leaves behind is counted with the most that it can be, and what it played is handed out again."""
         self._desks.remove(desk)
+        gone = (replace(load, in_flight=0, limit=0, most=0, waiting=0) for load in desk.loads)
+        self._former_loads = list(_together((*self._former_loads, *gone)).values())
         for task in desk.asking:
             task.cancel()
         for usd in desk.leases.values():
@@ -479,6 +493,9 @@ class Driver:
         errors = {"limit": LimitReached, "closed": LaneClosed, "broken": RuntimeError}
         work.done.set_exception(errors[left.why](left.told))
 
+    async def _loads(self, desk: _Desk, loads: Loads) -> None:
+        desk.loads = loads.lanes
+
     async def _logged(self, desk: _Desk, logged: Logged) -> None:
         getattr(log, logged.level)(logged.event, **logged.fields)
 
@@ -492,6 +509,14 @@ class Driver:
 def share_of(concurrency: int, workers: int) -> int:
     """How many of the episodes in flight are one worker's."""
     return math.ceil(concurrency / workers)
+
+
+def _together(loads: Iterable[LaneLoad]) -> dict[str, LaneLoad]:
+    """The lanes of several processes, by model."""
+    together: dict[str, LaneLoad] = {}
+    for load in loads:
+        together[load.model] = together[load.model] + load if load.model in together else load
+    return together
 
 
 def _when_known(number: asyncio.Future[int], then: Callable[[int], None]) -> None:

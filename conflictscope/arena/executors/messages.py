@@ -6,11 +6,12 @@ question, or the answer to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from conflictscope.outcome import Group
 from conflictscope.ports import CallEnd, CallSent, EpisodeRecord
+from conflictscope.snapshot import LaneLoad
 
 
 class Sent(NamedTuple):
@@ -83,6 +84,12 @@ class Left(NamedTuple):
     closed: Mapping[str, str]
 
 
+class Loads(NamedTuple):
+    """How the lanes of this worker stand."""
+
+    lanes: Sequence[LaneLoad]
+
+
 class Logged(NamedTuple):
     """A line of the log, redacted."""
 
@@ -95,7 +102,9 @@ class Gone(NamedTuple):
     """The worker has left; nothing comes after this."""
 
 
-FromWorker: TypeAlias = Sent | Ended | Reserve | Settle | Admit | Correct | Opening | Played | Left | Logged | Gone
+FromWorker: TypeAlias = (
+    Sent | Ended | Reserve | Settle | Admit | Correct | Opening | Played | Left | Loads | Logged | Gone
+)
 
 
 class Play(NamedTuple):

@@ -30,6 +30,7 @@ from conflictscope.arena.executors.messages import (
     Gone,
     Leave,
     Left,
+    Loads,
     Logged,
     Opening,
     Play,
@@ -46,9 +47,11 @@ from conflictscope.errors import LaneClosed, LimitReached
 from conflictscope.ports import Assignment, CallEnd, CallSent, CallState, Choice, EpisodeSpec
 from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
+from conflictscope.snapshot import LaneLoad
 
 # What is told within this time travels together; nothing in an episode is so quick that it would be felt.
 LINGER_S = 0.005
+_LOADS_S = 1.0  # pause between two words on how the lanes stand
 _ROOM = 1_000  # messages that may wait for the driver before calls wait, too
 _ANY_CHOICE = Choice("uniform", "plan")  # the driver knows why an episode was chosen
 
@@ -231,10 +234,11 @@ class LineRate(RateLimit):
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What a worker plays with. closed: the lanes that are closed, and why."""
+    """What a worker plays with. loads: how its lanes stand. closed: the lanes that are closed, and why."""
 
     executor: LocalExecutor
     scenarios: Mapping[str, Scenario]
+    loads: Callable[[], Sequence[LaneLoad]]
     closed: Callable[[], Mapping[str, str]]
 
 
@@ -254,6 +258,7 @@ class Worker:
         self._openings = LineOpenings(self._line)
         self._episodes: dict[int, asyncio.Task[None]] = {}
         self._house = AsyncExitStack()
+        self._reporting: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None
 
     async def start(self, setup: Setup) -> None:
@@ -261,6 +266,7 @@ class Worker:
         self._log_to_the_driver()
         self._seat = await self._house.enter_async_context(setup(self._line, self._journal, self._openings))
         self._house.enter_context(collector_out_of_the_way())
+        self._reporting = asyncio.create_task(self._report())
 
     async def take(self, messages: Sequence[FromDriver]) -> None:
         """What the driver says."""
@@ -307,12 +313,24 @@ class Worker:
     def _left(self, number: int, why: Literal["limit", "closed", "broken"], told: str) -> None:
         self._line.tell(Left(number, why, told, self._seat.closed()))
 
+    async def _report(self) -> None:
+        """Say how the lanes stand, where that has changed."""
+        told: Sequence[LaneLoad] = ()
+        while True:
+            if (loads := self._seat.loads()) != told:
+                self._line.tell(Loads(loads))
+                told = loads
+            await asyncio.sleep(_LOADS_S)
+
     async def _leave(self) -> None:
         episodes = list(self._episodes.values())
         for episode in episodes:
             episode.cancel()
         await asyncio.gather(*episodes, return_exceptions=True)
         await self._seat.executor.close()
+        if self._reporting is not None:
+            self._reporting.cancel()
+        self._line.tell(Loads(self._seat.loads()))
         await self._house.aclose()
         self._line.tell(Gone())
 
