@@ -114,8 +114,8 @@ async def run_sweep(
                         rest = "and every ranking is settled"
                     tell(f"Resuming {folder.name}: {stored:,} of {len(plan):,} episodes are there, {rest}.")
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
-                _, used = await reader.usage()
-                budget = Budget(limits.cost_usd, spent_usd + sum(usage.spent_usd for usage in used.values()))
+                _, spent_before_usd = await reader.spent_usd()
+                budget = Budget(limits.cost_usd, spent_usd + spent_before_usd)
                 lanes = Lanes(sweep.config, writer, budget, models)
                 for name in models:
                     lanes.to(name)
@@ -130,11 +130,11 @@ async def run_sweep(
                     time_s = None if limits.time_s is None else max(0.0, limits.time_s - spent_s)
                     async with lanes.recorded(writer):
                         with stopped_by_time(stop, time_s):
-                            if stored < len(plan) and not settling.all:
+                            if (some_left := stored < len(plan)) and not settling.all:
                                 await unless_stopped(
                                     stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
                                 )
-                            if not stop.asked:
+                            if some_left and not stop.asked:  # else the plan need not be looked through
                                 async with (
                                     executor_of(sweep, cluster, loaded, lanes, writer, budget, stop) as executor,
                                     shown(partial(viewer, Monitor(reader, folder, PATIENCE_S)) if viewer else None),
