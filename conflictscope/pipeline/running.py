@@ -126,6 +126,7 @@ async def run_sweep(
                         path=folder.path,
                     )
                 lanes.resume(former)
+                monitor = Monitor(reader, folder, PATIENCE_S)
                 try:
                     time_s = None if limits.time_s is None else max(0.0, limits.time_s - spent_s)
                     async with lanes.recorded(writer):
@@ -137,7 +138,7 @@ async def run_sweep(
                             if some_left and not stop.asked:  # else the plan need not be looked through
                                 async with (
                                     executor_of(sweep, cluster, loaded, lanes, writer, budget, stop) as executor,
-                                    shown(partial(viewer, Monitor(reader, folder, PATIENCE_S)) if viewer else None),
+                                    shown(partial(viewer, monitor) if viewer else None),
                                 ):
                                     runner = Runner(
                                         executor,
@@ -160,7 +161,8 @@ async def run_sweep(
                 message = stop.message or "\n".join(closed)
                 await writer.end_session(session, state)
                 log.info("run.ended", run=folder.name, state=state, reason=message)
-                snapshot = await Monitor(reader, folder).snapshot(failures=True)
+                while (snapshot := await monitor.snapshot(failures=True)).progress.read < 1:
+                    pass  # what a viewer has read of a long run is not read again
                 left = await _left(plan, writer) if state in ("enough", "failed") else []
                 in_batches = await reader.in_batches()
     return RunResult(folder, state, message, snapshot, limits.failed_share, left, in_batches)
