@@ -18,6 +18,7 @@ def write_sweep(
     *,
     scenarios: int,
     targets: int = 3,
+    repeats: int = 1,
     concurrency: int = 64,
     median_s: float = 0.0,
     p95_s: float = 0.0,
@@ -29,8 +30,9 @@ def write_sweep(
 ) -> Path:
     """Write a sweep of `targets` planted targets over `scenarios` synthetic scenarios; returns the sweep file.
 
-    median_s, p95_s: latency of each planted call in seconds. base_url: where the world is served; the models are then asked
-    for there, by OpenAI's chat completions. faults, limits: of the served world. judge: error_rate, order_bias.
+    repeats: of each scenario. median_s, p95_s: latency of each planted call in seconds. base_url: where the world is served;
+    the models are then asked for there, by OpenAI's chat completions. faults, limits: of the served world. judge: error_rate,
+    order_bias.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = TARGETS[:targets]
@@ -68,6 +70,7 @@ def write_sweep(
         "scenarios": "library.jsonl",
         **({"world": "world.toml"} if base_url is None else {}),
         "seed": seed,
+        "repeats": repeats,
         "targets": [{"model": f"{provider}:{name}"} for name in names],
         "user": {"model": f"{provider}:user"},
         "judge": {"models": [f"{provider}:judge"]},

@@ -146,8 +146,8 @@ async def rejudge(
                 store = VerdictStore(writer)
                 session = await store.begin_session({"judges": {**known, **asked}}, list(names))
                 await writer.add_scenarios((), {each.version: each.text for each in agents.episode_prompts()})
-                last_end, used = await reader.usage()
-                budget = Budget(config.limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
+                last_end, spent_usd = await reader.spent_usd()
+                budget = Budget(config.limits.cost_usd, spent_usd)
                 lanes = Lanes(config, writer, budget, made)
                 panel = {own: lanes.to(model) for own, model in names.items()}
                 work = Rejudging(reader, store, panel, config, stop, advance)

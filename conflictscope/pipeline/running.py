@@ -114,8 +114,8 @@ async def run_sweep(
                         rest = "and every ranking is settled"
                     tell(f"Resuming {folder.name}: {stored:,} of {len(plan):,} episodes are there, {rest}.")
                 log.info("run.started", run=folder.name, planned=len(plan), session=session)
-                _, used = await reader.usage()
-                budget = Budget(limits.cost_usd, spent_usd + sum(usage.spent_usd for usage in used.values()))
+                _, spent_before_usd = await reader.spent_usd()
+                budget = Budget(limits.cost_usd, spent_usd + spent_before_usd)
                 lanes = Lanes(sweep.config, writer, budget, models)
                 for name in models:
                     lanes.to(name)
@@ -126,18 +126,19 @@ async def run_sweep(
                         path=folder.path,
                     )
                 lanes.resume(former)
+                monitor = Monitor(reader, folder, PATIENCE_S)
                 try:
                     time_s = None if limits.time_s is None else max(0.0, limits.time_s - spent_s)
                     async with lanes.recorded(writer):
                         with stopped_by_time(stop, time_s):
-                            if stored < len(plan) and not settling.all:
+                            if (some_left := stored < len(plan)) and not settling.all:
                                 await unless_stopped(
                                     stop, preflight(preflight_questions(sweep.config), lanes, writer, session, tell)
                                 )
-                            if not stop.asked:
+                            if some_left and not stop.asked:  # else the plan need not be looked through
                                 async with (
                                     executor_of(sweep, cluster, loaded, lanes, writer, budget, stop) as executor,
-                                    shown(partial(viewer, Monitor(reader, folder, PATIENCE_S)) if viewer else None),
+                                    shown(partial(viewer, monitor) if viewer else None),
                                 ):
                                     runner = Runner(
                                         executor,
@@ -160,7 +161,8 @@ async def run_sweep(
                 message = stop.message or "\n".join(closed)
                 await writer.end_session(session, state)
                 log.info("run.ended", run=folder.name, state=state, reason=message)
-                snapshot = await Monitor(reader, folder).snapshot(failures=True)
+                while (snapshot := await monitor.snapshot(failures=True)).progress.read < 1:
+                    pass  # what a viewer has read of a long run is not read again
                 left = await _left(plan, writer) if state in ("enough", "failed") else []
                 in_batches = await reader.in_batches()
     return RunResult(folder, state, message, snapshot, limits.failed_share, left, in_batches)

@@ -64,8 +64,8 @@ async def spent_usd(folder: RunFolder) -> float:
     if not folder.exists:
         return 0.0
     async with RunReader.open(folder.database) as reader:
-        _, used = await reader.usage()
-    return sum(usage.spent_usd for usage in used.values())
+        _, spent = await reader.spent_usd()
+    return spent
 
 
 async def rank(

@@ -119,8 +119,8 @@ async def opened(
                 }
                 await writer.begin({**begun, **meta}, value_set)
             await writer.add_scenarios((), {prompt.version: prompt.text for prompt in agents.library_prompts()})
-            _, used = await reader.usage()
-            budget = Budget(config.limits.cost_usd, sum(usage.spent_usd for usage in used.values()))
+            _, spent_usd = await reader.spent_usd()
+            budget = Budget(config.limits.cost_usd, spent_usd)
             yield Work(folder, config, writer, reader, Lanes(config, writer, budget, models), stop, tell)
 
 

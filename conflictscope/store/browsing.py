@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cache
+from sys import intern
 from typing import Any, NamedTuple
 
 import aiosqlite
@@ -281,7 +282,7 @@ _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
 def outcome_of(row: Sequence[Any]) -> Outcome:
-    """From OUTCOME_COLUMNS."""
+    """From OUTCOME_COLUMNS. Names are shared by all outcomes that have them, for an audit holds every outcome of a run."""
     (
         _,
         target,
@@ -298,6 +299,8 @@ def outcome_of(row: Sequence[Any]) -> Outcome:
         judge,
     ) = row
     group = _group(target, mode, steering, behavior)
+    scenario_id, value_a, value_b = intern(scenario_id), intern(value_a), intern(value_b)
+    judge = None if judge is None else intern(judge)
     return Outcome(group, scenario_id, repeat, value_a, value_b, _VERDICTS[verdict], strength, shown_first, judge)
 
 

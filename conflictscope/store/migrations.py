@@ -215,6 +215,16 @@ MIGRATIONS: dict[str, str] = {
         CREATE INDEX scenarios_by_pair ON scenarios (value_a, value_b);
         CREATE INDEX verdicts_by_kind ON verdicts (judge, verdict);
     """,
+    "0011_scale": """
+        DROP INDEX episodes_by_fold;
+        CREATE INDEX episodes_by_fold ON episodes (  -- all that a ranking is made of, so that it need not read conversations
+            group_id, fold_position, key, scenario_id, repeat, value_a, value_b, verdict, strength, shown_first, judge, failure
+        );
+        -- What a resume plays again, and what the end of a run tells of: few, among all that there are.
+        CREATE INDEX episodes_failed ON episodes (verdict)
+            WHERE verdict IN ('target_failed', 'judge_failed', 'user_failed');
+        CREATE INDEX judgements_failed ON judgements (failure, judge) WHERE failure IS NOT NULL;
+    """,
 }
 
 

@@ -203,30 +203,34 @@ class RunReader(Browsing):
 
     async def canonical_outcomes(self) -> AsyncIterator[Outcome]:
         """All outcomes, group by group, in the order of a hash of their keys: the same in every run that has them."""
-        query = f"""SELECT {OUTCOME_COLUMNS} FROM groups g JOIN episodes e ON e.group_id = g.id
-                    ORDER BY g.target, g.mode, g.steering, g.behavior, e.fold_position, e.key"""
-        async with self._connection.execute(query) as cursor:
-            async for row in cursor:
-                yield outcome_of(row)
+        async for row in self._group_by_group(OUTCOME_COLUMNS, "", "e.fold_position, e.key"):
+            yield outcome_of(row)
 
     async def judged_episodes(self) -> AsyncIterator[JudgedEpisode]:
         """All episodes, each with every look of every judge at it, in the order of `canonical_outcomes`."""
-        query = f"""SELECT {OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved, j.repeat
-                    FROM groups g JOIN episodes e ON e.group_id = g.id LEFT JOIN judgements j ON j.episode_seq = e.seq
-                    ORDER BY g.target, g.mode, g.steering, g.behavior, e.fold_position, e.key, j.number"""
+        columns = f"{OUTCOME_COLUMNS}, j.judge, j.shown_first, j.choice, j.resolved, j.repeat"
+        judged = "LEFT JOIN judgements j ON j.episode_seq = e.seq"
         outcome, looks = None, list[Look]()
         width, seq = OUTCOME_COLUMNS.count(",") + 1, None
-        async with self._connection.execute(query) as cursor:
-            async for row in cursor:
-                if row[0] != seq:
-                    if outcome is not None:
-                        yield JudgedEpisode(outcome, tuple(looks))
-                    seq, outcome, looks = row[0], outcome_of(row[:width]), []
-                judge, *look = row[width:]
-                if judge is not None:
-                    looks.append(_look(judge, *look))
+        async for row in self._group_by_group(columns, judged, "e.fold_position, e.key, j.number"):
+            if row[0] != seq:
+                if outcome is not None:
+                    yield JudgedEpisode(outcome, tuple(looks))
+                seq, outcome, looks = row[0], outcome_of(row[:width]), []
+            judge, *look = row[width:]
+            if judge is not None:
+                looks.append(_look(judge, *look))
         if outcome is not None:
             yield JudgedEpisode(outcome, tuple(looks))
+
+    async def _group_by_group(self, columns: str, joined: str, order: str) -> AsyncIterator[Sequence[Any]]:
+        """Rows of episodes `e` in groups `g`. Of one group they come as an index has them, so that nothing is sorted."""
+        query = f"""SELECT {columns} FROM groups g CROSS JOIN episodes e ON e.group_id = g.id {joined}
+                    WHERE g.id = ? ORDER BY {order}"""
+        for number in await self.groups():
+            async with self._connection.execute(query, (number,)) as cursor:
+                async for row in cursor:
+                    yield row
 
     async def tie_shares(self) -> Mapping[Group, float]:
         """The share of ties among the rated outcomes of each group, below 1 also where all are ties."""

@@ -25,16 +25,23 @@ from conflictscope.tidy import (
 _STRETCH = 2_000  # rows held at once
 _EPISODES = "episodes e JOIN groups g ON g.id = e.group_id"
 
+_OF_EPISODE = {
+    **{name: f"g.{name}" for name in ("target", "mode", "steering", "behavior")},
+    "turns": "(SELECT count(*) FROM json_each(e.transcript) WHERE value ->> '$.role' = 'target')",
+    "calls": "nullif(count(c.seq), 0)",
+    "input_tokens": "sum(c.input_tokens)",
+    "output_tokens": "sum(c.output_tokens)",
+    "cost_usd": """CASE WHEN count(c.seq) AND NOT max(c.state = 'committed' AND c.cost_usd IS NULL)
+                   THEN total(c.cost_usd) END""",
+}
+
 # By table: what its columns are taken from, under their names.
 _QUERIES = {
+    # With a row's calls found by their index, and rows in the order of the table as they come, so that none waits for the others.
     EPISODES: f"""
-        SELECT e.*, g.target, g.mode, g.steering, g.behavior, c.*,
-            (SELECT count(*) FROM json_each(e.transcript) WHERE value ->> '$.role' = 'target') AS turns
-        FROM {_EPISODES} LEFT JOIN (
-            SELECT scope, count(*) AS calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-                CASE WHEN max(state = 'committed' AND cost_usd IS NULL) THEN NULL ELSE total(cost_usd) END AS cost_usd
-            FROM calls GROUP BY scope
-        ) c ON c.scope = e.key""",
+        SELECT {", ".join(_OF_EPISODE.get(name, f"e.{name}") for name in EPISODES.names)}
+        FROM episodes e CROSS JOIN groups g ON g.id = e.group_id LEFT JOIN calls c ON c.scope = e.key
+        GROUP BY e.seq ORDER BY e.seq""",
     OUTCOMES: f"""
         SELECT e.*, g.target, g.mode, g.steering, g.behavior,
             CASE verdict WHEN 'a' THEN value_a WHEN 'b' THEN value_b END AS winner,
@@ -90,7 +97,7 @@ async def stretches(connection: aiosqlite.Connection, table: Table) -> AsyncGene
     """The rows of a table, some thousands at a time, in the order of its columns."""
     take_apart = _TAKEN_APART.get(table)
     query = _QUERIES[table]
-    if take_apart is None:
+    if take_apart is None and table is not EPISODES:
         query = f"SELECT {', '.join(table.names)} FROM ({query})"
         if table.order:
             query += f" ORDER BY {', '.join(table.order)}"

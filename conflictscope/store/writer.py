@@ -31,6 +31,7 @@ _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
 OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
 _ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
+_MOST_LOG_BYTES = 64 * 2**20  # of the write-ahead log, once nobody reads what an export or a report held on to
 
 
 def now() -> str:
@@ -124,6 +125,7 @@ class RunWriter:
         try:
             async with aiosqlite.connect(path, isolation_level=None) as connection:
                 await connection.execute("PRAGMA journal_mode = WAL")
+                await connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
                 await connection.execute(
                     "PRAGMA synchronous = NORMAL"
                 )  # in WAL mode safe against a kill of the process
@@ -202,15 +204,15 @@ class RunWriter:
         return cursor.lastrowid or 0
 
     async def _take_out_failed(self) -> None:
+        failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
         for scope in ("e.key", "'opening/' || e.scenario_id"):
             await self.connection.execute(
                 f"""UPDATE calls SET fingerprint = '' WHERE seq IN (
-                        SELECT c.seq FROM episodes e JOIN calls c ON c.scope = {scope}
-                        WHERE c.state = 'committed' AND e.verdict = c.role || '_failed'
+                        SELECT c.seq FROM episodes e CROSS JOIN calls c ON c.scope = {scope}
+                        WHERE e.{failed} AND c.state = 'committed' AND e.verdict = c.role || '_failed'
                         AND ({_of_no_use("e.failure")} OR EXISTS (
                             SELECT 1 FROM judgements j WHERE j.episode_seq = e.seq AND {_of_no_use("j.failure")})))"""
             )
-        failed = f"verdict IN ({', '.join(repr(verdict.value) for verdict in Verdict if verdict.failed)})"
         for table in ("judgements", "verdicts", "looks"):
             await self.connection.execute(
                 f"DELETE FROM {table} WHERE episode_seq IN (SELECT seq FROM episodes WHERE {failed})"
@@ -376,7 +378,8 @@ class RunWriter:
         fetch = self._fetch
         [(self._next_seq,)] = await fetch("SELECT coalesce(max(seq), 0) + 1 FROM episodes")
         [(self._next_call, self._next_end)] = await fetch(
-            "SELECT coalesce(max(seq), 0) + 1, coalesce(max(ended), 0) + 1 FROM calls"
+            """SELECT coalesce((SELECT max(seq) FROM calls), 0) + 1,
+               coalesce((SELECT max(ended) FROM calls WHERE ended IS NOT NULL), 0) + 1"""  # two, so that each uses an index
         )
         self._groups = {
             Group(target, Mode(mode), steering, behavior): number
@@ -391,12 +394,13 @@ class RunWriter:
         self._answered = {
             (scope, fingerprint): reply
             for scope, fingerprint, reply in await self._fetch(
-                """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL AND fingerprint != ''
-                   AND NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
-                   AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)
-                   AND scope NOT IN (SELECT key FROM rounds WHERE ended_at IS NOT NULL)
-                   AND scope NOT IN (SELECT 'rejudge/' || v.judge || '/' || e.key
-                                     FROM verdicts v JOIN episodes e ON e.seq = v.episode_seq)"""
+                # Of most calls only the scope is read, from its index.
+                """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL AND fingerprint != '' AND scope IN (
+                       SELECT DISTINCT scope FROM calls WHERE NOT EXISTS (SELECT 1 FROM episodes WHERE key = calls.scope)
+                       AND scope NOT IN (SELECT 'opening/' || scenario_id FROM openings)
+                       AND scope NOT IN (SELECT key FROM rounds WHERE ended_at IS NOT NULL)
+                       AND scope NOT IN (SELECT 'rejudge/' || v.judge || '/' || e.key
+                                         FROM verdicts v JOIN episodes e ON e.seq = v.episode_seq))"""
             )
         }
 
