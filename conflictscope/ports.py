@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from conflictscope.drafts import Round
@@ -280,7 +281,7 @@ class Beliefs(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EpisodeSpec:
     """One episode to play. repeat: 1, 2, ..."""
 
@@ -288,7 +289,7 @@ class EpisodeSpec:
     scenario: Scenario
     repeat: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The episode's stable key."""
         return episode_key(self.group, self.scenario.id, self.repeat)

@@ -29,6 +29,7 @@ from conflictscope.arena.lanes import (
     named_price,
     output_modes,
     quicken,
+    send_as_given,
 )
 from conflictscope.arena.plan import Plan
 from conflictscope.arena.runner import GRACE_S, Runner, Stop
@@ -72,5 +73,6 @@ __all__ = [
     "no_use",
     "output_modes",
     "quicken",
+    "send_as_given",
     "share_of",
 ]

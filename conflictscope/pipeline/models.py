@@ -13,7 +13,7 @@ from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.providers import Provider, infer_provider, infer_provider_class
 
-from conflictscope.arena import LOCAL, lean_client, quicken
+from conflictscope.arena import LOCAL, lean_client, quicken, send_as_given
 from conflictscope.errors import InputError
 from conflictscope.planted import Lexicon, PlantedWorld, planted_model
 from conflictscope.redaction import know_secrets
@@ -100,6 +100,7 @@ class Models:
         import openai
         from anthropic.types.beta import BetaMessage
         from openai.types.chat import ChatCompletion
+        from openai.types.responses import Response
 
         kind = infer_provider_class(name)
         base_url = section.base_url if section else None
@@ -108,7 +109,9 @@ class Models:
         know_secrets({}, *(getattr(client, attribute, None) for attribute in ("api_key", "auth_token")))
         if isinstance(client, openai.AsyncOpenAI):
             fast_openai = client.with_options(**self._fast(openai))
-            quicken(fast_openai, ChatCompletion)
+            quicken(fast_openai, ChatCompletion, Response)
+            send_as_given(fast_openai.chat.completions, messages=())
+            send_as_given(fast_openai.responses)
             return kind(openai_client=fast_openai)  # type: ignore[call-arg]
         if isinstance(client, anthropic.AsyncAnthropic):
             fast = client.with_options(**self._fast(anthropic), open_telemetry=False)

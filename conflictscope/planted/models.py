@@ -107,7 +107,11 @@ class PlantedModel(Model):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         """Wait as long as the world says, then answer."""
-        _, parameters = self.prepare_request(model_settings, model_request_parameters)
+        parameters = model_request_parameters
+        if (
+            parameters.output_mode not in ("text", "native") or parameters.function_tools
+        ):  # else it takes time for nothing
+            _, parameters = self.prepare_request(model_settings, parameters)
         settings = model_settings or {}
         system = [part.content for message in messages for part in message.parts if isinstance(part, SystemPromptPart)]
         instructions = "\n\n".join([*system, *(part.content for part in parameters.instruction_parts or ())])

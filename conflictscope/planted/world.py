@@ -104,7 +104,7 @@ class Latency(Record):
 
     def draw(self, *purpose: str | int) -> float:
         """The latency for this purpose."""
-        return self.median * math.exp(self._sigma * normal("latency", *purpose))
+        return self.median * math.exp(self._sigma * normal("latency", *purpose)) if self.median else 0.0
 
     @property
     def _sigma(self) -> float:

@@ -8,15 +8,25 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from pydantic_ai import BinaryContent
+from pydantic_ai.direct import model_request
+from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
+from pydantic_ai.models import infer_model
+from pydantic_ai.providers import Provider, infer_provider_class
+from pydantic_ai.settings import ModelSettings
 
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
+from conflictscope.agents.judge import JudgeReply
+from conflictscope.agents.structured import typed
 from conflictscope.arena import Budget, FlatPrice, ModelLane, Policy
 from conflictscope.arena.lanes import retry as retry_module
 from conflictscope.errors import CallFailed
 from conflictscope.pipeline.models import Models
 from conflictscope.planted import Lexicon
+from conflictscope.ports import OutputMode
 from tests.arena.lanes.doubles import Rows, call
 from tests.scripted import INPUT_TOKENS, OUTPUT_TOKENS, Answer, Service, reply_body, serving
 
@@ -330,3 +340,49 @@ async def test_one_client_serves_all_models_of_a_provider(service: Service, wire
     for name in ("openai-chat:gpt-4o-mini", "openai-responses:gpt-5.1", "openai:gpt-4o", "anthropic:claude-sonnet-5"):
         await wire.says(name)
     assert (len(service.asked), service.connections) == (4, 2)
+
+
+@every_protocol
+@pytest.mark.parametrize("mode", ["native", "tool"])
+async def test_what_is_sent_is_what_the_sdk_sends(service: Service, wire: Wire, model: str, mode: OutputMode) -> None:
+    """Every detour that is left out changes nothing: with a history, an image, a shape and settings, the body is the same."""
+    picture = BinaryContent(b"\x89PNG", media_type="image/png")
+    messages: list[ModelMessage] = [
+        ModelRequest(parts=[UserPromptPart(["What is this?", picture])]),
+        ModelResponse(parts=[TextPart("A picture.")]),
+        ModelRequest(parts=[UserPromptPart("And this: <action_1> \u2603?")], instructions="Be brief."),
+    ]
+    settings = ModelSettings(seed=7, max_tokens=100, extra_body={"a_field_of_its_own": 3})
+    plain = infer_model(model, provider_factory=lambda name: _as_it_comes(name, service))
+    async with plain.client:  # type: ignore[attr-defined]
+        for made in (wire.make.make(model), plain):
+            await model_request(
+                made,
+                messages,
+                model_settings=settings,
+                model_request_parameters=typed(JudgeReply, mode),
+                instrument=False,
+            )
+    ours, theirs = service.asked
+    assert (ours.path, ours.body) == (theirs.path, theirs.body)
+
+
+def _as_it_comes(name: str, service: Service) -> Provider[Any]:
+    """A provider as pydantic-ai makes it."""
+    url = service.url if name == "anthropic" else f"{service.url}/v1"
+    return infer_provider_class(name)(base_url=url)  # type: ignore[call-arg]
+
+
+@every_protocol
+async def test_requests_go_the_short_way(
+    service: Service, wire: Wire, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An SDK that hands its requests over in another way than it did is noticed: the long way would do, and cost more."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the general client was asked")
+
+    monkeypatch.setattr(httpx2.AsyncClient, "build_request", refuse)
+    monkeypatch.setattr(httpx2.AsyncClient, "send", refuse)
+    await wire.says(model)
+    assert len(service.asked) == 1

@@ -96,18 +96,20 @@ class LocalExecutor:
         deadline = None
         if self._episode_timeout_s is not None and not cast.batched:
             deadline = asyncio.get_running_loop().time() + self._episode_timeout_s
-        while episode.next is not None:
-            turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
-            try:
-                async with asyncio.timeout_at(deadline) as clock:
-                    event = await self._take(episode, turn, cast)
-            except CallFailed as failure:
-                event = Broke(failure.kind, failure.told)
-            except TimeoutError:
-                if not clock.expired():
-                    raise
-                event = Broke("episode_timeout", f"not resolved within {self._episode_timeout_s:g} s")
-            episode = episode.advance(event)
+        try:
+            async with asyncio.timeout_at(deadline) as clock:
+                while episode.next is not None:
+                    turn = Turn(spec.key, spec.group.target, seed, spec.scenario, episode.transcript, shown_first)
+                    try:
+                        event = await self._take(episode, turn, cast)
+                    except CallFailed as failure:
+                        event = Broke(failure.kind, failure.told)
+                    episode = episode.advance(event)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            late = f"not resolved within {self._episode_timeout_s:g} s"
+            episode = episode.advance(Broke("episode_timeout", late))  # by whoever's turn it was
         assert episode.verdict is not None
         outcome = Outcome(
             group=spec.group,

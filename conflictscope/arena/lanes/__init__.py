@@ -18,7 +18,7 @@ from conflictscope.arena.lanes.budget import LOCAL, Budget, FlatPrice, Price, kn
 from conflictscope.arena.lanes.embedding import ModelEmbedding
 from conflictscope.arena.lanes.lane import ModelLane, Policy, output_modes
 from conflictscope.arena.lanes.throttle import RateLimit
-from conflictscope.arena.lanes.transport import lean_client, quicken
+from conflictscope.arena.lanes.transport import lean_client, quicken, send_as_given
 
 __all__ = [
     "LOCAL",
@@ -34,4 +34,5 @@ __all__ = [
     "named_price",
     "output_modes",
     "quicken",
+    "send_as_given",
 ]
