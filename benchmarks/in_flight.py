@@ -33,6 +33,7 @@ from conflictscope.arena.lanes.journal import RESPONSE, decode
 from conflictscope.documents import read_document
 from conflictscope.pipeline import Sweep
 from conflictscope.planted import Lexicon, parse_world, planted_model
+from conflictscope.store import readable
 
 MEDIAN_S, P95_S = 8.0, 20.0
 
@@ -41,9 +42,9 @@ def drawn_latencies(sweep: Sweep, database: Path, world: Path) -> Mapping[str, f
     """Seconds that the server took on purpose, by the scope of the calls: each request is put to the planted model again."""
     planted, lexicon = parse_world(read_document(world)), Lexicon.of(sweep.scenarios)
     drawn: dict[str, float] = defaultdict(float)
-    with closing(sqlite3.connect(database)) as connection:
+    with closing(readable(sqlite3.connect(database))) as connection:
         for scope, name, request, body in connection.execute(
-            "SELECT scope, model, request, reply FROM calls WHERE state = 'committed'"
+            "SELECT scope, model, body(request), body(reply) FROM calls WHERE state = 'committed'"
         ):
             messages, settings, _ = decode(request)
             last = messages[-1]

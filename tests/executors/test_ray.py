@@ -19,6 +19,7 @@ import pytest
 from benchmarks.worlds import write_sweep
 from tests.commands import COMMAND, conflictscope, environment
 from tests.test_crash import OUTCOMES, committed, rows, wait_until
+from tests.written import written
 
 # Not imported here, for Ray reads its environment when it is.
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason='needs pip install "conflictscope[ray]"')
@@ -232,7 +233,7 @@ def test_ctrl_c_ends_a_ray_of_our_own_with_the_run(tmp_path: Path) -> None:
     assert "executor.kind=ray" in told
     until(lambda: not marked(mark))
     assert {state for (state,) in rows(tmp_path, "SELECT DISTINCT state FROM calls")} <= {"committed", "abandoned"}
-    assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file())
+    assert not any(KEY.encode() in content for content in written(tmp_path / "runs").values())
 
 
 def marked(mark: str) -> list[int]:
