@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +55,6 @@ class RunFolder:
     def database(self) -> Path:
         """The run file."""
         return self.path / "run.db"
-
-    @property
-    def stored_bytes(self) -> int:
-        """What the run file takes on the disk, with what was written last and stands beside it still."""
-        total = self.database.stat().st_size
-        with suppress(FileNotFoundError):  # comes and goes with those who have the file open
-            total += self.database.with_name(f"{self.database.name}-wal").stat().st_size
-        return total
 
     @property
     def sweep(self) -> Path:

@@ -87,7 +87,7 @@ class Progress:
     that came to a verdict without them, by judge and kind of failure. ends_early: whether the run ends before its plan
     where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take. lanes: by model. read:
     the share of the run that all this rests on, below 1 while a view that will not wait is still reading a long run.
-    stored_bytes: what the run file takes on the disk.
+    stored_bytes: what the run file takes on the disk, once nobody works on it.
     """
 
     run: str
