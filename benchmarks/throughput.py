@@ -22,12 +22,14 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
 from conflictscope.arena import Plan
+from conflictscope.store import readable
 
 
 def main() -> None:
@@ -89,10 +91,9 @@ def _against_ideal(episodes: int, in_flight: int, median_s: float, p95_s: float)
 def drawn_latencies(database: Path) -> dict[str, float]:
     """Seconds that planted models in process took on purpose, by the scope of the calls."""
     drawn: dict[str, float] = {}
-    with sqlite3.connect(database) as connection:
-        for scope, reply in connection.execute("SELECT scope, reply FROM calls"):
+    with closing(readable(sqlite3.connect(database))) as connection:
+        for scope, reply in connection.execute("SELECT scope, body(reply) FROM calls"):
             drawn[scope] = drawn.get(scope, 0.0) + json.loads(reply)["provider_details"]["latency_s"]
-    connection.close()
     return drawn
 
 

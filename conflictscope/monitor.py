@@ -96,6 +96,7 @@ class Monitor:
             ends_early=ends_early(meta),
             read=known.read,
             lanes=await lanes(self._reader, running=running),
+            stored_bytes=await self._reader.stored_bytes(),
         )
         rankings = [fold.ranking() for fold, _ in known.groups]
         conversation = await self._reader.conversation(known.told_seq) if known.told_seq else None

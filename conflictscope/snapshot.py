@@ -95,6 +95,7 @@ class Progress:
     that came to a verdict without them, by judge and kind of failure. ends_early: whether the run ends before its plan
     where its rankings are settled, so that `remaining_s` and `forecast_usd` are the most that it can take. lanes: by model. read:
     the share of the run that all this rests on, below 1 while a view that will not wait is still reading a long run.
+    stored_bytes: what the run file takes on the disk, once nobody works on it.
     """
 
     run: str
@@ -112,6 +113,7 @@ class Progress:
     ends_early: bool = False
     read: float = 1.0
     lanes: Sequence[LaneLoad] = ()
+    stored_bytes: int = 0
 
     @property
     def done(self) -> int:
@@ -134,6 +136,11 @@ class Progress:
         if self.planned is None or self.done == 0 or self.state == "converged" or self.read < 1:
             return None
         return self.total.spent_usd / self.done * max(0, self.planned - self.done)
+
+    @property
+    def bytes_per_episode(self) -> float | None:
+        """What an episode takes on the disk with all its calls, and its share of what all have in common; None without any."""
+        return self.stored_bytes / self.done if self.done and self.read == 1 else None
 
     @property
     def remaining_s(self) -> float | None:
@@ -175,6 +182,8 @@ class Progress:
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,
             "ends_early": self.ends_early,
+            "stored_bytes": self.stored_bytes,
+            "bytes_per_episode": self.bytes_per_episode,
             "lanes": [lane.to_json() for lane in self.lanes],
         }
 

@@ -136,6 +136,20 @@ async def stored(folder: RunFolder) -> None:
         await play(writer, 0, LOG)
 
 
+async def test_status_says_what_a_run_takes_on_the_disk(tmp_path: Path) -> None:
+    """The size of its file when nobody works on it, also while most of it stands in the log beside it; and by episode."""
+    folder = RunFolder(tmp_path)
+    async with RunWriter.open(folder.database) as writer:
+        await writer.begin({"kind": "sweep", "name": "r", "planned": 1000}, VALUES)
+        empty = (await pipeline.status(folder)).to_json()
+        await play(writer, 0, LOG)
+        await writer.end_session(0, "finished")
+        status = (await pipeline.status(folder)).to_json()
+    size = folder.database.stat().st_size
+    assert (empty["stored_bytes"] > 0, empty["bytes_per_episode"]) == (True, None)
+    assert (status["stored_bytes"], status["bytes_per_episode"]) == (size, size / len(LOG))
+
+
 async def test_a_board_says_what_rank_and_status_say(tmp_path: Path) -> None:
     """Live rankings, progress and failures are those of `status`; the joint posterior is that of `rank` in all but its checks."""
     folder = RunFolder(tmp_path)

@@ -15,6 +15,7 @@ from conflictscope.arena import runner as runner_module
 from conflictscope.errors import InputError
 from conflictscope.outcome import Verdict
 from tests.scripted import INPUT_TOKENS, Answer, Asked, Service, serving
+from tests.written import written
 
 CHAT, CLAUDE = "openai-chat:gpt-4o-mini", "anthropic:claude-sonnet-5"
 
@@ -86,8 +87,8 @@ async def test_a_key_is_sent_to_the_service_and_written_nowhere(service: Service
     """The key travels in the header, and is in no file of the run."""
     result = await pipeline.run_sweep(sweep_on(service, tmp_path, CHAT), tmp_path / "runs")
     assert all("sk-CANARY" in str(asked.headers) for asked in service.asked)
-    for path in result.folder.path.iterdir():
-        assert b"CANARY" not in path.read_bytes(), path.name
+    for name, content in written(result.folder.path).items():
+        assert b"CANARY" not in content, name
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

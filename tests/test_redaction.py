@@ -20,6 +20,7 @@ from conflictscope.redaction import MARK, know_secrets, redact, redact_bytes
 from tests.commands import conflictscope, environment
 from tests.moody import KEYS, planted, play, rows, served
 from tests.scripted import VERDICT, Answer, Asked, Service, serving
+from tests.written import written
 
 
 @contextmanager
@@ -167,7 +168,7 @@ def keys(key: str) -> dict[str, str]:
 def check_nothing_tells(service: Service, folder: Path, key: str, *outputs: str) -> dict[str, bytes]:
     """The key was sent, and is in no file of the run and in none of the outputs; returns the files."""
     assert all(key in " ".join(asked.headers.values()) for asked in service.asked)
-    files = {path.name: path.read_bytes() for path in (folder / "runs").rglob("*") if path.is_file()}
+    files = written(folder / "runs")
     assert files.keys() >= {"run.db", "log.jsonl"}
     for name, content in [*files.items(), *((f"output {n}", text.encode()) for n, text in enumerate(outputs))]:
         assert b"CANARY" not in content, name
@@ -299,8 +300,8 @@ async def test_a_batch_is_kept_without_the_key_that_it_was_sent_with(tmp_path: P
     assert result.snapshot.progress.done == 3
     ((handle,),) = rows(folder, "SELECT handle FROM batches")
     assert handle
-    for path in result.folder.path.iterdir():
-        assert b"CANARY" not in path.read_bytes(), path.name
+    for name, content in written(result.folder.path).items():
+        assert b"CANARY" not in content, name
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1/v1?key=", "http://127.0.0.1/v1#", "http://me:"])

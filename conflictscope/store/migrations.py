@@ -215,6 +215,11 @@ MIGRATIONS: dict[str, str] = {
         CREATE INDEX scenarios_by_pair ON scenarios (value_a, value_b);
         CREATE INDEX verdicts_by_kind ON verdicts (judge, verdict);
     """,
+    "0010_bodies": """
+        CREATE TABLE dictionaries (  -- with which calls.request and calls.reply are packed
+            number INTEGER PRIMARY KEY,  -- 1, 2, ...: the order in which they were trained
+            body BLOB NOT NULL  -- as zstd writes it: with the id that frames name it by
+        );
     "0011_scale": """
         DROP INDEX episodes_by_fold;
         CREATE INDEX episodes_by_fold ON episodes (  -- all that a ranking is made of, so that it need not read conversations

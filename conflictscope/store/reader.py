@@ -143,6 +143,11 @@ class RunReader(Browsing):
         [(count,)] = await self._rows("SELECT count(*) FROM episodes")
         return int(count)
 
+    async def stored_bytes(self) -> int:
+        """What the run file takes on the disk, once the log beside it (`run.db-wal`) is folded into it."""
+        [(size,)] = await self._rows("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+        return int(size)
+
     async def sessions(self) -> list[Session]:
         """Every stretch of work on the run, oldest first; without those in which its conversations were judged anew."""
         query = "SELECT started_at, ended_at, state FROM sessions WHERE work = 'run' ORDER BY id"

@@ -22,6 +22,7 @@ from conflictscope.rating import StopRule
 from conflictscope.redaction import redact
 from conflictscope.scenario import Scenario
 from conflictscope.snapshot import LaneLoad
+from conflictscope.store.bodies import DICTIONARIES, Bodies
 from conflictscope.store.migrations import migrate
 from conflictscope.values import ValueSet
 
@@ -109,6 +110,7 @@ class RunWriter:
         self._groups: dict[Group, int] = {}
         self._openings: dict[str, str] = {}
         self._answered: dict[tuple[str, str], bytes] = {}
+        self._bodies = Bodies()
         self._writer: asyncio.Task[None] | None = None
         self._next_seq = 1
         self._next_call = 1
@@ -222,11 +224,12 @@ class RunWriter:
     async def sent_batches(self) -> list[SentBatch]:
         """What former processes submitted and did not collect, the oldest first."""
         calls: dict[str, list[BatchedCall]] = {}
-        for batch, *call in await self._fetch(
+        unpack = self._bodies.unpack
+        for batch, number, scope, fingerprint, request, reserved_usd in await self._fetch(
             """SELECT batch, seq, scope, fingerprint, request, reserved_usd FROM calls
                WHERE state = 'sent' AND batch IS NOT NULL ORDER BY seq"""
         ):
-            calls.setdefault(batch, []).append(BatchedCall(*call))
+            calls.setdefault(batch, []).append(BatchedCall(number, scope, fingerprint, unpack(request), reserved_usd))
         return [
             SentBatch(batch, model, handle, calls[batch])
             for batch, model, handle in await self._fetch("SELECT id, model, handle FROM batches ORDER BY rowid")
@@ -388,11 +391,14 @@ class RunWriter:
             )
         }
         self._openings = {row[0]: row[1] for row in await fetch("SELECT scenario_id, text FROM openings")}
+        self._bodies = Bodies(body for (body,) in await fetch(DICTIONARIES))
+        # In SQL, so that the thread of the connection packs, and the event loop does not wait for it.
+        await self.connection.create_function("packed", 1, self._bodies.pack)
 
     async def _load_answered(self) -> None:
         """What was answered for episodes, rounds and verdicts that are still to be ended: bounded by what was in flight."""
         self._answered = {
-            (scope, fingerprint): reply
+            (scope, fingerprint): self._bodies.unpack(reply)
             for scope, fingerprint, reply in await self._fetch(
                 # Of most calls only the scope is read, from its index.
                 """SELECT scope, fingerprint, reply FROM calls WHERE reply IS NOT NULL AND fingerprint != '' AND scope IN (
@@ -454,14 +460,18 @@ class RunWriter:
         settled: list[tuple[str, int]] = []
         others: list[tuple[str, Sequence[tuple[Any, ...]]]] = []
         awaited: list[asyncio.Future[None]] = []
+        dictionaries: list[tuple[bytes]] = []
         for item in group:
             match item:
                 case _Sent(number, call, at, committed):
+                    self._bodies.look_at(call.request)
                     if committed is not None:
                         awaited.append(committed)
                     unended = CallEnd(CallState.SENT, at_risk_usd=call.reserved_usd)
                     calls[number] = (*_sent_row(number, call, at), *_end_row(unended, None))
                 case _Ended(number, end):
+                    if end.reply is not None:
+                        self._bodies.look_at(end.reply)
                     ended, self._next_end = self._next_end, self._next_end + 1
                     row = _end_row(end, ended)
                     if number in calls:
@@ -489,8 +499,11 @@ class RunWriter:
                         awaited.append(committed)
                 case _Settled(whose, rated, rule):
                     settled.append((json.dumps({"outcomes": rated, **asdict(rule)}), self._groups[whose]))
+        if self._bodies.full and (dictionary := await asyncio.to_thread(self._bodies.train)):
+            dictionaries.append((dictionary,))
         await self.connection.execute("BEGIN IMMEDIATE")
         statements = (
+            ("INSERT INTO dictionaries (body) VALUES (?)", dictionaries),  # in the commit with the first that need it
             (
                 "INSERT INTO groups (id, target, mode, steering, behavior) VALUES (?, ?, ?, ?, ?)",
                 [(self._groups[g], *g.to_json().values()) for g in new_groups],
@@ -537,8 +550,10 @@ _END_COLUMNS = (
     "reserved_usd",
     "latency_s",
 )
-_INSERT_CALL = f"INSERT INTO calls ({', '.join(_SENT_COLUMNS + _END_COLUMNS)}) VALUES ({', '.join('?' * 18)})"
-_END_CALL = f"UPDATE calls SET {', '.join(f'{column} = ?' for column in _END_COLUMNS)} WHERE seq = ?"
+_BODIES = ("request", "reply")
+_VALUES = {column: "packed(?)" if column in _BODIES else "?" for column in _SENT_COLUMNS + _END_COLUMNS}
+_INSERT_CALL = f"INSERT INTO calls ({', '.join(_VALUES)}) VALUES ({', '.join(_VALUES.values())})"
+_END_CALL = f"UPDATE calls SET {', '.join(f'{column} = {_VALUES[column]}' for column in _END_COLUMNS)} WHERE seq = ?"
 
 
 def _sent_row(number: int, call: CallSent, at: str) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -207,6 +208,7 @@ def print_status(console: Console, snapshot: Snapshot) -> None:
         ("spent", spent(progress)),
         ("time", duration(progress.elapsed_s)),
         ("rate", f"{progress.rate_per_s:,.1f} episodes per second"),
+        ("stored", stored(progress)),
     ]
     if words := left(progress):
         rows.append(("left", words))
@@ -257,6 +259,12 @@ def lane_state(lane: LaneLoad) -> tuple[str, str]:
     if lane.closed is not None:
         return f"closed: {lane.closed}", "red"
     return (f"slowed, from {lane.most:,}", "yellow") if lane.limit < lane.most else ("", "")
+
+
+def stored(progress: Progress) -> str:
+    """What the run takes on the disk, in words."""
+    each = progress.bytes_per_episode
+    return decimal(progress.stored_bytes) + ("" if each is None else f", {decimal(round(each))} per episode")
 
 
 def calls(progress: Progress) -> str:

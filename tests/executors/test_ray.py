@@ -29,6 +29,7 @@ from conflictscope.pipeline import RunResult, executing
 from conflictscope.pipeline.versions import versions
 from tests.commands import COMMAND, environment
 from tests.test_crash import OUTCOMES, committed, rows, wait_until
+from tests.written import written
 
 # Not imported here, for Ray reads its environment when it is.
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason='needs pip install "conflictscope[ray]"')
@@ -303,7 +304,7 @@ def test_ctrl_c_ends_a_ray_of_our_own_with_the_run(tmp_path: Path) -> None:
     assert "executor.kind=ray" in told
     until(lambda: not marked(mark))
     assert {state for (state,) in rows(tmp_path, "SELECT DISTINCT state FROM calls")} <= {"committed", "abandoned"}
-    assert not any(KEY.encode() in path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file())
+    assert not any(KEY.encode() in content for content in written(tmp_path / "runs").values())
 
 
 def marked(mark: str) -> list[int]:

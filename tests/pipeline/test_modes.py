@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from conflictscope import pipeline
 from conflictscope.agents import ratings
 from conflictscope.outcome import Message, Mode, Outcome, Role, Verdict
 from conflictscope.runfolder import RunFolder
-from conflictscope.store import RunReader
+from conflictscope.store import RunReader, readable
 from tests.scripted import Answer, Asked, reply_body, serving
 
 MakeSweep = Callable[..., pipeline.Sweep]
@@ -45,11 +47,12 @@ async def test_each_action_is_rated_in_a_request_of_its_own(make_sweep: MakeSwee
     sweep = make_sweep(RATING, scenarios=12)
     folder = await played(sweep, tmp_path)
     actions = {scenario.id: (scenario.action_a, scenario.action_b) for scenario in sweep.scenarios}
-    query = """SELECT e.key, e.scenario_id, e.shown_first, c.request FROM episodes e JOIN calls c ON c.scope = e.key
+    query = """SELECT e.key, e.scenario_id, e.shown_first, body(c.request) FROM episodes e JOIN calls c ON c.scope = e.key
                ORDER BY e.key, c.seq"""
     asked: dict[str, list[str]] = {}
-    for key, scenario_id, shown_first, request in await rows(folder, query):
-        text = request.decode() if isinstance(request, bytes) else request
+    with closing(readable(sqlite3.connect(folder.database))) as connection:
+        found = connection.execute(query).fetchall()
+    for key, scenario_id, shown_first, text in found:
         assert len(json.loads(text)["messages"]) == 1
         (seen,) = [side for side, action in zip("ab", actions[scenario_id], strict=True) if action in text]
         asked.setdefault(key + shown_first, []).append(seen)

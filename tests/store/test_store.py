@@ -19,7 +19,7 @@ from conflictscope.outcome import Group, Judgement, Message, Mode, Outcome, Role
 from conflictscope.ports import CallEnd, CallSent, CallState, Choice, EpisodeRecord
 from conflictscope.rating import DEFAULT_RULE
 from conflictscope.snapshot import Purpose, Usage
-from conflictscope.store import RunReader, RunWriter
+from conflictscope.store import RunReader, RunWriter, readable
 from conflictscope.store import writer as writer_module
 from conflictscope.store.migrations import MIGRATIONS
 
@@ -53,7 +53,7 @@ async def record(writer: RunWriter, sent: CallSent, end: CallEnd) -> None:
 
 
 def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(path)
+    connection = readable(sqlite3.connect(path))
     try:
         return connection.execute(query).fetchall()
     finally:
@@ -307,10 +307,10 @@ async def test_a_call_that_ends_in_the_commit_in_which_it_was_sent_is_one_row(
         writer.ended(later, answer(b"later"))
         await writer.end_session(0, "")
         assert statements[2:] == ["UPDATE calls SET"]
-    assert rows(path, "SELECT seq, scope, fingerprint, role, target, model, prompt, request, state, ended, reply, "
+    assert rows(path, "SELECT seq, scope, fingerprint, role, target, model, prompt, body(request), state, ended, body(reply), "
                 "input_tokens, output_tokens, cost_usd, reserved_usd FROM calls") == [
-        (1, "e", "1", "target", "alpha", "m", "p@1", b"{}", "committed", 1, b"at once", 10, 5, 0.25, 0.0),
-        (2, "e", "2", "target", "alpha", "m", "p@1", b"{}", "committed", 2, b"later", 10, 5, 0.25, 0.0),
+        (1, "e", "1", "target", "alpha", "m", "p@1", "{}", "committed", 1, "at once", 10, 5, 0.25, 0.0),
+        (2, "e", "2", "target", "alpha", "m", "p@1", "{}", "committed", 2, "later", 10, 5, 0.25, 0.0),
     ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def progress(**changes: object) -> Progress:
     known: dict[str, object] = {
         "run": "demo", "state": "running", "planned": 1000, "verdicts": {Verdict.A: 300, Verdict.TIE: 20, Verdict.TARGET_FAILED: 5},
         "usage": {ALPHA: USED, JUDGE: Usage(calls=234)}, "in_flight": 3, "reserved_usd": 0.25, "limit_usd": None,
-        "elapsed_s": 65.0, "rate_per_s": 5.0,
+        "elapsed_s": 65.0, "rate_per_s": 5.0, "stored_bytes": 1_300_000,
     }  # fmt: skip
     return Progress(**{**known, **changes})  # type: ignore[arg-type]
 
@@ -127,6 +127,7 @@ def test_status_counts_states_and_kinds_of_failure() -> None:
         "failed by timeout 3",
         "failed by http_500 2",
         "left 2:15",
+        "stored 1.3 MB, 4.0 kB per episode",
     ):
         assert part in text
 

@@ -90,7 +90,7 @@ async def test_a_hesitant_target_thinks_where_nobody_sees_it(tmp_path: Path, mod
     database = await play(sweep, tmp_path)
     calls = rows(
         database,
-        "SELECT prompt, CAST(request AS TEXT), CAST(reply AS TEXT) FROM calls WHERE scope LIKE '%|hesitant_target' AND role = 'target'",
+        "SELECT prompt, body(request), body(reply) FROM calls WHERE scope LIKE '%|hesitant_target' AND role = 'target'",
     )
     asides = [call for call in calls if call[0].startswith("hesitant_target@")]
     answers = [call for call in calls if not call[0].startswith("hesitant_target@")]
@@ -107,7 +107,7 @@ async def test_a_note_taking_target_has_its_notes_of_this_episode_before_it(tmp_
     database = await play(sweep, tmp_path)
     calls = rows(
         database,
-        "SELECT CAST(request AS TEXT), CAST(reply AS TEXT) FROM calls WHERE scope LIKE '%|note_taking_target' AND role = 'target' ORDER BY seq",
+        "SELECT body(request), body(reply) FROM calls WHERE scope LIKE '%|note_taking_target' AND role = 'target' ORDER BY seq",
     )
     assert len(calls) == 8
     assert sum("write_note" in reply and "What is asked" in reply for _, reply in calls) == 4
@@ -144,7 +144,7 @@ async def test_a_panel_judge_looks_three_times_with_three_briefs_and_votes(tmp_p
     assert any(len({choice for _, choice in said}) > 1 for said in panel.values()), "some disagree"
     briefs = rows(
         database,
-        "SELECT count(DISTINCT json_extract(CAST(request AS TEXT), '$.messages[0].instructions')) FROM calls WHERE role = 'judge' AND scope LIKE '%|panel_judge'",
+        "SELECT count(DISTINCT json_extract(body(request), '$.messages[0].instructions')) FROM calls WHERE role = 'judge' AND scope LIKE '%|panel_judge'",
     )
     assert briefs == [(3,)]
 

@@ -73,7 +73,7 @@ async def test_a_target_that_thinks_over_one_action_does_not_see_the_other(tmp_p
     sweep = sweep_in(tmp_path, 'modes=["action_rating"]', 'behaviors=["hesitant_target"]')
     database = await play(sweep, tmp_path)
     actions = {scenario.id: (scenario.action_a, scenario.action_b) for scenario in sweep.scenarios}
-    query = """SELECT e.scenario_id, CAST(c.request AS TEXT) FROM calls c JOIN episodes e ON e.key = c.scope
+    query = """SELECT e.scenario_id, body(c.request) FROM calls c JOIN episodes e ON e.key = c.scope
                WHERE c.role = 'target' AND c.scope LIKE '%|hesitant_target'"""
     found = rows(database, query)
     assert len(found) == 16

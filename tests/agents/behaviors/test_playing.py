@@ -36,9 +36,7 @@ async def test_a_judge_sees_the_page_that_its_behaviour_makes(tmp_path: Path) ->
 async def test_a_behaviour_may_be_an_agent_with_capabilities_whose_requests_go_through_the_lane(tmp_path: Path) -> None:
     """Its instructions and those of its capability are in the journaled request."""
     database = await play(sweep_in(tmp_path, f'behaviors=["{OWN}:Agentic"]'), tmp_path)
-    requests = rows(
-        database, "SELECT CAST(request AS TEXT) FROM calls WHERE scope LIKE '%|Agentic' AND role = 'target'"
-    )
+    requests = rows(database, "SELECT body(request) FROM calls WHERE scope LIKE '%|Agentic' AND role = 'target'")
     assert len(requests) == 4
     assert all("You are an agent." in request and "You are capable." in request for (request,) in requests)
 

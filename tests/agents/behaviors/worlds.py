@@ -12,6 +12,7 @@ import tomli_w
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
 from conflictscope.outcome import Group
+from conflictscope.store import readable
 
 
 def sweep_in(folder: Path, *overrides: str, scenarios: int = 4, **target: float) -> pipeline.Sweep:
@@ -32,8 +33,8 @@ async def play(sweep: pipeline.Sweep, folder: Path) -> Path:
 
 
 def rows(database: Path, query: str) -> list[Any]:
-    """What a run file holds."""
-    connection = sqlite3.connect(database)
+    """What a run file holds; `body` reads requests and replies."""
+    connection = readable(sqlite3.connect(database))
     try:
         return connection.execute(query).fetchall()
     finally:
