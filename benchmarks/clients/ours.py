@@ -29,7 +29,7 @@ def timed(job: Job, size: int) -> Played:
         sweep = pipeline.load_sweep(str(path), job.settings)
         result = asyncio.run(pipeline.run_sweep(sweep, folder / "runs"))
         took = clock.played(size)
-        assert result.state == "finished", result.message
+        assert result.state == "finished", (result.state, result.message)
         assert not result.snapshot.progress.failed, result.snapshot.progress.failures
         before_s = first_call(result.folder.database) - began
     return Played(size, took.wall_s, took.cpu_s, before_s, BUSIEST.seconds())
