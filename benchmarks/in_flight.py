@@ -32,13 +32,14 @@ RAY_SETTINGS = ("executor.kind=ray", "executor.workers=2")
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one client. server_s: CPU of the server. highest: requests that it had at once."""
+    """Of one client. server_s: CPU of the server. highest: requests that it had at once. connections: opened to it."""
 
     client: str
     in_flight: int
     played: Played
     server_s: float
     highest: int
+    connections: int
 
     @property
     def wall_s(self) -> float:
@@ -57,7 +58,8 @@ class Figures:
             "CPU s of the busiest process": f"{busiest_s:.1f}",
             "calls/s": f"{CALLS * self.in_flight / self.wall_s:,.0f}",
             "server, CPU s": f"{self.server_s:.1f}",
-            "most at once on the server": f"{self.highest:,}",
+            "most at once": f"{self.highest:,}",
+            "connections": f"{self.connections:,}",
         }
 
 
@@ -76,10 +78,22 @@ def asked(client: str, in_flight: int, server: Server, folder: Path, cores: Sequ
     [play] = played("gather" if client == SCRIPT else "ours", job, folder, None if client == RAY else cores[0])
     metrics = server.metrics()
     assert set(metrics["by_status"]) == {"200"}, metrics["by_status"]
-    return Figures(client, in_flight, play, cpu_s(server.pid), metrics["highest_in_flight"])
+    return Figures(
+        client, in_flight, play, cpu_s(server.pid), metrics["highest_in_flight"], metrics["connections_opened"] - 1
+    )
 
 
-NOTES: list[str] = []
+NOTES = (
+    (
+        f"The ideal is {IDEAL_S:g} s: {CALLS} calls of {CALL_S:g} s, one after another, all conversations at once. Wall times "
+        "are from the first call of an episode to the end."
+    ),
+    (
+        "At 5,000 in flight 2,500 calls per second would have to begin; the limit is the CPU of one core, of which the busiest "
+        "process (for `ray` the driver or a worker; start-up included) takes what the table says."
+    ),
+    "With `ray`, the driver, two workers and the server share all cores; else the client has one core and the server another.",
+)
 
 
 def main() -> None:

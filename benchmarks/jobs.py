@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any
 
 from benchmarks.clients import OPENING, REPLY, Episode, Job, Played
@@ -35,7 +35,7 @@ from conflictscope.outcome import Message, Role
 from conflictscope.scenario import Scenario
 
 IN_FLIGHT = 100
-ROUNDS = 3
+ROUNDS = 2
 WARM_UP = 20
 SCENARIOS = 1_100
 ROLES = ("user", "alpha", "judge")
@@ -141,7 +141,7 @@ def check_calls(before: Mapping[str, Any], after: Mapping[str, Any], contender: 
 
 
 NOTES = (
-    f"Medians of {ROUNDS} rounds; replies come at once, so that the CPU of one core is the limit of every client.",
+    f"Means of {ROUNDS} rounds; replies come at once, so that the CPU of one core is the limit of every client.",
     (
         "inspect-ai: a task with a solver for user and target and a scorer that asks the judge for the same JSON schema; "
         "chat completions, `display=none`, its `.eval` log with all samples. At its defaults it keeps 10 to 100 connections."
@@ -178,8 +178,8 @@ def main() -> None:
 
 
 def of_rounds(figures: Sequence[Figures]) -> Figures:
-    """The medians."""
-    return Figures(*map(median, zip(*map(astuple, figures), strict=True)))
+    """The means."""
+    return Figures(*map(mean, zip(*map(astuple, figures), strict=True)))
 
 
 def rows(measured: dict[Contender, Figures]) -> list[dict[str, str]]:

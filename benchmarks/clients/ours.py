@@ -28,7 +28,7 @@ def timed(job: Job, size: int) -> Played:
         with busiest or nullcontext():
             result = asyncio.run(pipeline.run_sweep(sweep, folder / "runs"))
         took = clock.played(size)
-        assert result.state == "finished", result.message
+        assert result.state == "finished", (result.state, result.message)
         assert not result.snapshot.progress.failed, result.snapshot.progress.failures
         before_s = first_call(result.folder.database) - began
     return Played(size, took.wall_s, took.cpu_s, before_s, busiest.cpu_s() if busiest else 0.0)
