@@ -88,7 +88,7 @@ def main() -> None:
     )
     notes = [
         f"CPU of the process that one starts. 2 workers over 1: {runs}.",
-        f"Simulated: {NODES} nodes of {WORKERS} workers, {IN_FLIGHT} episodes in flight in each, calls of {CALL_S:g} s in the median.",
+        f"Simulated: {NODES} nodes of {WORKERS} workers, {IN_FLIGHT} episodes in flight in each, calls of {CALL_S:g} s (median).",
         f"Free calls: {plan(free, exchange, rounds=1)}.",
         f"Calls that cost money, which ask twice each before they go out: {plan(paid, exchange, rounds=7)}.",
     ]
