@@ -220,6 +220,7 @@ MIGRATIONS: dict[str, str] = {
             number INTEGER PRIMARY KEY,  -- 1, 2, ...: the order in which they were trained
             body BLOB NOT NULL  -- as zstd writes it: with the id that frames name it by
         );
+    """,
     "0011_scale": """
         DROP INDEX episodes_by_fold;
         CREATE INDEX episodes_by_fold ON episodes (  -- all that a ranking is made of, so that it need not read conversations
