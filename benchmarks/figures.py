@@ -21,7 +21,7 @@ class Table:
     """The figures of one benchmark.
 
     name: of its module in this package; its section of the page goes by it. rows: cells as they are shown, by column.
-    packages: whose versions matter besides Python's. notes: sentences beneath the table.
+    packages: whose versions matter besides Python's. notes: sentences beneath the table. page: of the docs, that it stands on.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Table:
     rows: Sequence[Mapping[str, str]]
     packages: Sequence[str] = ()
     notes: Sequence[str] = ()
+    page: str = PAGE.name
 
     def markdown(self) -> str:
         """A section of the page."""
@@ -53,7 +54,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser with what all benchmarks take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--write", action="store_true", help=f"put the figures into docs/{PAGE.name}")
+    parser.add_argument("--write", action="store_true", help="put the figures into the docs")
     return parser
 
 
@@ -64,7 +65,7 @@ def show(table: Table, given: argparse.Namespace) -> None:
     else:
         print(table.markdown())
     if given.write:
-        write(table)
+        write(table, PAGE.with_name(table.page))
 
 
 def write(table: Table, page: Path = PAGE) -> None:
