@@ -31,7 +31,7 @@ def timed(job: Job, size: int) -> Played:
         assert result.state == "finished", (result.state, result.message)
         assert not result.snapshot.progress.failed, result.snapshot.progress.failures
         before_s = first_call(result.folder.database) - began
-    return Played(size, took.wall_s, took.cpu_s, before_s, busiest.cpu_s() if busiest else 0.0)
+    return Played(size, took.wall_s, took.cpu_s, before_s, busiest.cpu_s(began, time.time()) if busiest else 0.0)
 
 
 def first_call(database: Path) -> float:
