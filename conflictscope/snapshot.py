@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -144,10 +145,11 @@ class Progress:
 
     @property
     def remaining_s(self) -> float | None:
-        """Time left at the present rate."""
+        """Time left at the present rate; None where there is none worth the name."""
         if self.planned is None or self.done >= self.planned or self.rate_per_s <= 0 or self.state == "converged":
             return None
-        return (self.planned - self.done) / self.rate_per_s
+        remaining = (self.planned - self.done) / self.rate_per_s
+        return remaining if math.isfinite(remaining) else None
 
     def to_json(self) -> dict[str, Any]:
         """As `status --json` shows it."""

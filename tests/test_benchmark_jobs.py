@@ -17,6 +17,7 @@ from conflictscope.arena.lanes.journal import RESPONSE, decode
 from conflictscope.documents import read_document
 from conflictscope.planted import Lexicon, parse_world
 from conflictscope.planted.server import serving
+from conflictscope.store import readable
 
 pytestmark = pytest.mark.anyio
 
@@ -26,8 +27,10 @@ async def asked_by_a_run(folder: Path, scenarios: int) -> dict[tuple[str, str], 
     sweep = pipeline.load_sweep(str(write_sweep(folder, scenarios=scenarios, targets=1)))
     result = await pipeline.run_sweep(sweep, folder / "runs")
     calls = {}
-    with closing(sqlite3.connect(result.folder.database)) as connection:
-        for scope, role, request, body in connection.execute("SELECT scope, role, request, reply FROM calls"):
+    with closing(readable(sqlite3.connect(result.folder.database))) as connection:
+        for scope, role, request, body in connection.execute(
+            "SELECT scope, role, body(request), body(reply) FROM calls"
+        ):
             [message] = decode(request)[0]
             assert isinstance(message, ModelRequest)
             [part] = message.parts
