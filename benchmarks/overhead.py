@@ -127,11 +127,18 @@ async def compare(server: Server, folder: Path) -> list[dict[str, str]]:
     """Measure."""
     sweep = pipeline.load_sweep(str(folder / "sweep.toml"), ["limits.concurrency=1000"])
     limits = httpx2.Limits(max_connections=1_000, max_keepalive_connections=1_000, keepalive_expiry=120)
+    timeout = httpx2.Timeout(600, connect=60)  # a busy event loop is no reason to give a connection up
     oai = openai.AsyncOpenAI(
-        base_url=server.openai_url, max_retries=0, http_client=openai.DefaultAioHttpClient(limits=limits)
+        base_url=server.openai_url,
+        max_retries=0,
+        timeout=timeout,
+        http_client=openai.DefaultAioHttpClient(limits=limits),
     )
     ant = anthropic.AsyncAnthropic(
-        base_url=server.url, max_retries=0, http_client=anthropic.DefaultAioHttpClient(limits=limits)
+        base_url=server.url,
+        max_retries=0,
+        timeout=timeout,
+        http_client=anthropic.DefaultAioHttpClient(limits=limits),
     )
     agents = (
         through_agent(OpenAIChatModel("alpha", provider=OpenAIProvider(openai_client=oai))),
