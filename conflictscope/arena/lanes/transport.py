@@ -8,12 +8,16 @@ from functools import cache, lru_cache
 from typing import Any
 
 import httpx2
+import openai
 from pydantic import ValidationError
 
 from conflictscope.arena.lanes.steps import Request
 
 on_its_way: ContextVar[Request] = ContextVar("request_on_its_way")
 """The lane's request that the present task is sending."""
+
+_HOW = {"model", "stream", "timeout", "extra_headers", "extra_query"}
+"""How `create` is to ask, and what others look for: Azure takes its path from the model."""
 
 _url = lru_cache(httpx2.URL)  # an SDK asks for the same few
 
@@ -50,19 +54,18 @@ def quicken(sdk_client: Any, *reply_types: type[Any]) -> None:
 
 
 def send_as_given(resource: Any, **needed: Any) -> None:
-    """Take the walk over all that is said out of a `create` of OpenAI's SDK: lists and objects go out as they are given.
+    """Take the walk over all that is said out of a `create` of OpenAI's SDK: it goes out as it is given.
 
-    The SDK holds every message to the types of the request, in search of what must be renamed or encoded. In chat completions
-    and responses nothing must, and of a long conversation the walk takes three quarters of the time of a call. It does not go
-    into `extra_body`. needed: what `create` insists on beside it.
+    The SDK holds every message and setting to the types of the request, in search of what must be renamed or encoded. In chat
+    completions and responses nothing must, and of a long conversation the walk takes three quarters of the time of a call. It
+    does not go into `extra_body`. needed: what `create` insists on beside it.
     """
     create: Callable[..., Awaitable[Any]] = resource.create
 
-    async def as_given(*, extra_headers: Any = None, extra_body: Any = None, **given: Any) -> Any:
-        said = {name: value for name, value in given.items() if isinstance(value, list | dict)}
-        rest = {name: value for name, value in given.items() if name not in said}
-        body = {**said, **(extra_body or {})}
-        return await create(**needed, **rest, extra_headers=extra_headers, extra_body=body)
+    async def as_given(*, extra_body: Any = None, **given: Any) -> Any:
+        how = {name: given.pop(name) for name in _HOW & given.keys()}
+        said = {name: value for name, value in given.items() if not isinstance(value, openai.Omit | openai.NotGiven)}
+        return await create(**{**needed, **how}, extra_body={**said, **(extra_body or {})})
 
     resource.create = as_given
 
