@@ -30,6 +30,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.figures import Table, arguments, show
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
@@ -183,8 +185,9 @@ class Busiest(threading.Thread):
 
     def cpu_s(self, begin: float, end: float) -> float:
         """Of the worker that took most between two moments."""
-        within = [[cpu for at, cpu in seen if begin <= at <= end] for seen in self._seen.values()]
-        return max((cpu[-1] - cpu[0] for cpu in within if cpu), default=0.0)
+        return max(
+            (float(np.ptp(np.interp([begin, end], *np.transpose(seen)))) for seen in self._seen.values()), default=0.0
+        )
 
 
 def stat(process: int) -> list[str]:

@@ -74,7 +74,10 @@ def write(table: Table, page: Path = PAGE) -> None:
     text, section = page.read_text(encoding="utf-8"), begin + table.markdown() + end
     if begin in text:
         before, _, rest = text.partition(begin)
-        text = before + section + rest.partition(end)[2]
+        _, found, after = rest.partition(end)
+        if not found:
+            raise ValueError(f"{page}: the section {table.name} has no end")
+        text = before + section + after
     else:
         text = text.rstrip("\n") + "\n\n" + section
     page.write_text(text, encoding="utf-8")

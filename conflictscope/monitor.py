@@ -144,9 +144,9 @@ class Monitor:
                     group.create_task(self._read_calls(known, until)),
                     group.create_task(self._read_flips(known, until)),
                 ]
-        except BaseExceptionGroup as failures:
-            self._edition = None  # some of it was taken in, and some not
-            raise failures.exceptions[0] from None
+        except BaseException as failure:  # noqa: BLE001 - raised again
+            self._edition = None  # some of it was taken in, and some not; cancelled, too
+            raise failure.exceptions[0] if isinstance(failure, BaseExceptionGroup) else failure from None
         known.timeline.fit(sessions)
         known.read = 1.0
         if not all(task.result() for task in reading):
@@ -176,7 +176,8 @@ class Monitor:
             ) in episodes:
                 found = known.folds.get(number)
                 if found is None:
-                    groups = groups or await self._reader.groups()
+                    if number not in groups:  # it began since
+                        groups = await self._reader.groups()
                     found = known.begin(number, GroupFold(groups[number], values, pairs, stop_rule(meta)))
                 fold, history = found
                 if fold.count(scenario_id, value_a, value_b, verdict, strength, shown_first):

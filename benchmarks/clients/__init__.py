@@ -89,6 +89,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self.wall_s = 0.0
+
+    def stop(self) -> None:
+        """Keep the wall time until now."""
+        self.wall_s = time.perf_counter() - self._wall
 
     def played(self, episodes: int, **more: float) -> Played:
         """What so many episodes took."""

@@ -42,7 +42,7 @@ async def audit(folder: RunFolder, tell: Callable[[str], None] = lambda text: No
 
     tell: shows a line while it takes long. Raises InputError for a run without episodes.
     """
-    async with RunReader.open(folder.database) as reader:
+    async with RunReader.open(folder.database) as reader, reader.at_one_moment():
         return await audit_in(reader, folder, tell)
 
 

@@ -30,7 +30,7 @@ Gold = Sequence[tuple[Verdict, Outcome]]
 
 @asynccontextmanager
 async def seen_by(folder: RunFolder, judge: str | None) -> AsyncIterator[RunReader]:
-    """A run with the verdicts of a judge who judged its conversations anew; with its own where the judge is its own, or None.
+    """A run as it is now, with the verdicts of a judge who judged it anew; with its own where the judge is its own, or None.
 
     Raises InputError where no verdicts are kept under that name.
     """
@@ -42,7 +42,7 @@ async def seen_by(folder: RunFolder, judge: str | None) -> AsyncIterator[RunRead
             there = ", ".join([*own, *known]) or "nobody"
             raise InputError(f"--judge {judge}: has not judged here; who has: {there}", path=folder.path)
         anew = judge if judge in known else None
-    async with RunReader.open(folder.database, anew) as reader:
+    async with RunReader.open(folder.database, anew) as reader, reader.at_one_moment():
         yield reader
 
 

@@ -97,6 +97,9 @@ def readable(connection: sqlite3.Connection) -> sqlite3.Connection:
 
     Of a run that goes on, what was written with a dictionary that came later is an error: open it anew. Returns the connection.
     """
-    bodies = Bodies(body for (body,) in connection.execute(DICTIONARIES))
+    [(there,)] = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE name = 'dictionaries'"
+    )  # not in older files
+    bodies = Bodies(body for (body,) in (connection.execute(DICTIONARIES) if there else ()))
     connection.create_function("body", 1, lambda stored: stored and bodies.unpack(stored).decode(), deterministic=True)
     return connection

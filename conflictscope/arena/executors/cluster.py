@@ -36,10 +36,10 @@ _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_Z
 # cannot be interrupted, and talks of it on stderr.
 _ASK = """
 import json, sys
-from ray._common.usage.usage_lib import get_cluster_metadata
-from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import GcsClient
 try:
+    from ray._common.usage.usage_lib import get_cluster_metadata
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray._raylet import GcsClient
     told = get_cluster_metadata(GcsClient(address=canonicalize_bootstrap_address(sys.argv[1])))
 except Exception as error:
     unknown = getattr(error, "rpc_code", None) == 12
@@ -286,7 +286,10 @@ async def _ask(address: str) -> dict[str, str]:
         if asking.returncode is None:
             asking.kill()
             await asking.wait()
-    told: dict[str, str] = json.loads(said or '{"error": "no answer"}')
+    try:
+        told: dict[str, str] = json.loads(said.splitlines()[-1])  # what others print comes before
+    except (IndexError, ValueError):
+        return {"error": "no answer"}
     return told
 
 
