@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.figures import Table, arguments, show
+from benchmarks.figures import Table, arguments, progress, show
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
 from conflictscope.arena import LocalExecutor, Seat, cluster
@@ -71,6 +71,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         one.append(computed(1))
         two.append(computed(2))
+        progress(f"1 worker {one[-1].episodes_per_s:.1f} episodes/s, 2 workers {two[-1].episodes_per_s:.1f}")
     by_wall = mean(run.episodes_per_s for run in two) / mean(run.episodes_per_s for run in one)
     by_cpu = mean(run.worker_ms for run in one) / mean(run.worker_ms for run in two)
     rows = [

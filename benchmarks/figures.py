@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ class Table:
     def markdown(self) -> str:
         """A section of the page."""
         columns = list(self.rows[0])
-        lines = [f"## {self.title}", "", f"`python -m benchmarks.{self.name} --write`, {machine(self.packages)}.", ""]
+        lines = [f"## {self.title}", "", f"`python -m benchmarks.{self.name}`, {machine(self.packages)}.", ""]
         lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
         lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in self.rows]
         lines += ["", *(f"{note}\n" for note in self.notes)]
@@ -56,6 +57,11 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--write", action="store_true", help="put the figures into the docs")
     return parser
+
+
+def progress(text: str) -> None:
+    """Say on stderr how far a benchmark is."""
+    print(f"{datetime.now().astimezone():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 def show(table: Table, given: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.clients import Played
 from benchmarks.executors import cpu_s
-from benchmarks.figures import Table, arguments, show
+from benchmarks.figures import Table, arguments, progress, show
 from benchmarks.jobs import make_job, played
 from benchmarks.served import Server, serving
 from benchmarks.worlds import write_sweep
@@ -113,6 +113,7 @@ def main() -> None:
         for _ in range(ROUNDS.get(in_flight, 1)):
             for client in clients:
                 found[client].append(measure(client, in_flight, cores))
+                progress(f"{in_flight:,} in flight, {client}: {found[client][-1].wall_s:.2f} s")
         middle = [sorted(figures, key=lambda each: each.wall_s)[len(figures) // 2] for figures in found.values()]
         rows += [each.row(middle[0]) for each in middle]
     packages = ("openai", "pydantic-ai-slim", "aiohttp", "ray")

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.clients import OPENING, REPLY, Episode, Job, Played
 from benchmarks.executors import cpu_s
-from benchmarks.figures import Table, arguments, show
+from benchmarks.figures import Table, arguments, progress, show
 from benchmarks.served import Server, serving
 from benchmarks.worlds import write_sweep
 from conflictscope.agents.judge import JudgeReply
@@ -171,6 +171,7 @@ def main() -> None:
             for _ in range(ROUNDS):
                 for contender, figures in measured.items():
                     figures.append(measure(contender, server, folder, cores[0]))
+                    progress(f"{contender.name}: {figures[-1].episodes_per_s:.1f} episodes/s")
     means = {contender: of_rounds(figures) for contender, figures in measured.items()}
     check_texts(means)
     table = Table(

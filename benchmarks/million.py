@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks.figures import Table, arguments, show
+from benchmarks.figures import Table, arguments, progress, show
 from benchmarks.worlds import write_sweep
 
 TARGETS = 2
@@ -87,6 +87,10 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1_000_000, help="about as many (default: 1,000,000)")
     parser.add_argument("--folder", type=Path, help="where the run is made, and deleted at the end")
     given = parser.parse_args()
+    if given.episodes < 10 * TARGETS:
+        parser.error(f"--episodes: at least {10 * TARGETS}, got {given.episodes}")
+    if given.folder is not None and not given.folder.is_dir():
+        parser.error(f"--folder: no folder {str(given.folder)!r}")
     scenarios = min(SCENARIOS, max(1, given.episodes // (10 * TARGETS)))
     repeats = max(1, given.episodes // (scenarios * TARGETS))
     with tempfile.TemporaryDirectory(dir=given.folder) as name:
@@ -155,7 +159,7 @@ def growing(command: Sequence[str], run: Path, planned: int) -> tuple[Row, list[
         sample = _sample(process.pid, began, run)
         if sample is not None and (not samples or sample.episodes > samples[-1].episodes):
             if 100 * sample.episodes // planned > (100 * samples[-1].episodes // planned if samples else 0):
-                _progress(f"run: {sample.episodes:,} of {planned:,}, {sample.memory_mb:,.0f} MB")
+                progress(f"run: {sample.episodes:,} of {planned:,}, {sample.memory_mb:,.0f} MB")
             samples.append(sample)
     whole = _row("run, all of it, with its ranking", process, errors, began, ended)
     # From the first episode to the last that was seen: what comes before and after is not told by the episode.
@@ -235,12 +239,8 @@ def _row(step: str, process: subprocess.Popen[bytes], errors: IO[bytes], began: 
 
 
 def _told(row: Row) -> Row:
-    _progress(f"{row.step}: {row.wall_s:,.1f} s, {row.cpu_s:,.1f} s of CPU, {row.memory_mb:,.0f} MB")
+    progress(f"{row.step}: {row.wall_s:,.1f} s, {row.cpu_s:,.1f} s of CPU, {row.memory_mb:,.0f} MB")
     return row
-
-
-def _progress(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def _sample(process: int, began: float, run: Path) -> Sample | None:

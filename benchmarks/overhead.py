@@ -30,7 +30,7 @@ from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 
-from benchmarks.figures import Table, arguments, show
+from benchmarks.figures import Table, arguments, progress, show
 from benchmarks.served import Server, serving
 from benchmarks.worlds import write_sweep
 from conflictscope import pipeline
@@ -162,6 +162,7 @@ async def compare(server: Server, folder: Path) -> list[dict[str, str]]:
                     taken[3].append(await measure(agent, in_flight, first + 3 * CALLS))
                     first += 4 * CALLS
                 rows.append(row(name, in_flight, *map(median, taken)))
+                progress(f"{name}, {in_flight:,} in flight: {rows[-1]['our lane, ms']} ms")
     await oai.close()
     await ant.close()
     return rows

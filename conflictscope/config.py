@@ -249,6 +249,14 @@ class ExecutorConfig(Record):
     episodes_per_worker: Annotated[int, Field(ge=1, le=100_000)] | None = None
     address: Annotated[str, Field(min_length=1)] | None = None
 
+    @model_validator(mode="after")
+    def _the_rest_is_of_a_kind(self) -> Self:
+        if "kind" not in self.model_fields_set and (named := sorted(self.model_fields_set)):
+            raise ValueError(
+                f'{", ".join(named)}: of workers on Ray; say kind = "ray", or "local" to play without them'
+            )
+        return self
+
 
 def behavior_name(entry: str) -> str:
     """What an entry of `behaviors` is called: `a + b`, each without the module or file that it is from."""

@@ -56,7 +56,7 @@ async def test_the_plain_script_asks_for_three_calls_an_episode_and_gets_a_verdi
     async with serving(parse_world(read_document(tmp_path / "world.toml")), Lexicon.of(sweep.scenarios)) as server:
         job = make_job(tmp_path, server.url, 2, [1, 5])
         job.write(tmp_path / "job.json")
-        actions = await gather.play(job.read(tmp_path / "job.json"), 5)
+        actions = await gather.play(job.read(tmp_path / "job.json"), 5, ready=lambda: None)
     assert set(actions) <= {"action_1", "action_2", "both", "neither", "refused"}
     assert len(actions) == 5
     assert server.metrics.by_model == {"user": 5, "alpha": 5, "judge": 5}

@@ -82,6 +82,8 @@ def test_what_an_agent_is_not_told_stays_untold_in_the_file_as_executed(tmp_path
         ("schedule.floor=nan", "got nan"),
         ("schedule.least_pool=0", "schedule.least_pool: Input should be greater than or equal to 1, got 0"),
         ("schedule.seed=1", "unknown key 'schedule.seed'"),
+        ("executor.workers=2", 'executor: workers: of workers on Ray; say kind = "ray", or "local" to play without them'),
+        ("executor.workers=0", "executor.workers: Input should be greater than or equal to 1, got 0"),
         ('judge.models=["p:a", "p:b", "p:a"]', "judge.models: names a judge twice: p:a; to ask one several times, set repeats"),
         ("judge.repeats=0", "judge.repeats: Input should be greater than or equal to 1, got 0"),
         ("judge={models=['planted:judge'], repeats=2, seed=5}", "judge: repeats > 1 needs seed = true, so that each look is a request of its own, got 5"),

@@ -136,6 +136,33 @@ async def stored(folder: RunFolder) -> None:
         await play(writer, 0, LOG)
 
 
+async def test_a_look_that_was_cancelled_counts_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled in the midst of what is new, as a viewer is when a run ends: the next look has what a fresh monitor has."""
+    folder = RunFolder(tmp_path)
+    async with RunWriter.open(folder.database) as writer, RunReader.open(folder.database) as reader:
+        await writer.begin({"kind": "import", "name": "r"}, VALUES)
+        beta = [drawn for drawn in LOG if drawn[0] == 2]
+        await play(writer, 0, beta[:3])
+        monitor = Monitor(reader, folder)
+        await monitor.board()
+        await play(writer, 3, [*beta[3:8], LOG[0]])  # then the first one of a group that is not known yet
+        amid, groups = asyncio.Event(), reader.groups
+
+        async def looked_up() -> dict[int, Group]:
+            amid.set()
+            await asyncio.Event().wait()
+            return await groups()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reader, "groups", looked_up)
+            look = asyncio.create_task(monitor.board())
+            await amid.wait()
+            look.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await look
+        assert told(await monitor.board()) == told(await Monitor(reader, folder).board())
+
+
 async def test_status_says_what_a_run_takes_on_the_disk(tmp_path: Path) -> None:
     """The size of its file when nobody works on it, also while most of it stands in the log beside it; and by episode."""
     folder = RunFolder(tmp_path)

@@ -99,7 +99,7 @@ def run(
 ) -> None:
     """Execute a sweep. The same name again resumes it; no answered call is made twice.
 
-    A sweep with a [generate] section first makes its library, in the run's folder.
+    A sweep with a section `generate` first makes its library, in the run's folder.
 
     Ctrl-C stops it cleanly: what is in flight has 5 seconds to finish, all else is left for the resume.
 

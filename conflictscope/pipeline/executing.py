@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import tempfile
@@ -51,7 +52,9 @@ async def cluster_of(config: SweepConfig, tell: Callable[[str], None]) -> AsyncI
     address = config.executor.address
     tell("Starting Ray on this machine ..." if address is None else f"Connecting to the Ray at {address} ...")
     async with cluster(address, config.executor.workers) as joined:
-        tell(f"Episodes are played by up to {joined.workers:,} workers.")
+        crowded = address is None and joined.workers > (os.cpu_count() or 1)
+        share = f", which share {os.cpu_count()} cores: more than one a core only takes longer" if crowded else ""
+        tell(f"Episodes are played by up to {joined.workers:,} workers{share}.")
         yield joined
 
 

@@ -336,6 +336,13 @@ async def test_an_address_where_no_ray_is_is_told_within_seconds(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1", "nonsense", "ray://127.0.0.1:port"])
+async def test_an_address_without_a_port_is_told(tmp_path: Path, address: str) -> None:
+    """Before anybody is asked."""
+    with pytest.raises(InputError, match=rf"no Ray can be reached at '{address}' \(no port\); expected host:port"):
+        await run(sweep(tmp_path), "executor.kind=ray", f"executor.address={address}")
+
+
 async def test_without_the_package_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray is not installed: one message with the command that installs it, and no run is begun."""
     monkeypatch.setitem(sys.modules, "ray", None)

@@ -257,6 +257,8 @@ async def _reach(address: str, version: str) -> None:
     """See whether a Ray listens there, and whether it is of this version and this Python. Raises InputError."""
     if address != "auto":
         host, _, port = address.rpartition(":")
+        if not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise _no_ray(address, "no port")
         try:
             async with asyncio.timeout(_CONNECT_S):
                 _, writer = await asyncio.open_connection(host, int(port))
