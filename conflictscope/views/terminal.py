@@ -296,11 +296,11 @@ def spent(progress: Progress) -> str:
 
 
 def _usage_table(progress: Progress, width: int) -> Table:
-    """Calls, tokens and dollars by role, target and lane; names give way before figures do."""
+    """Calls, tokens and dollars by role, target and lane; long names go on in a second line."""
     longest = max(8, (width - 48) // 2)
     table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    table.add_column("calls of", no_wrap=True, overflow="ellipsis", max_width=longest)
-    table.add_column("through", no_wrap=True, overflow="ellipsis", max_width=longest)
+    table.add_column("calls of", overflow="fold", max_width=longest)
+    table.add_column("through", overflow="fold", max_width=longest)
     for name, width in (("calls", 6), ("lost", 4), ("tokens in", 9), ("out", 7), ("spent", 8)):
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     for purpose, usage in sorted(progress.usage.items(), key=lambda item: str(item[0])):
