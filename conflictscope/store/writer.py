@@ -32,6 +32,7 @@ _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
 OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
 _ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
+_CACHE_KIB = 65_536  # what a commit changes of the indexes of a long run lies far apart; with SQLite's own 2 MB most of it is read anew
 _MOST_LOG_BYTES = 64 * 2**20  # of the write-ahead log, once nobody reads what an export or a report held on to
 
 
@@ -128,6 +129,7 @@ class RunWriter:
             async with aiosqlite.connect(path, isolation_level=None) as connection:
                 await connection.execute("PRAGMA journal_mode = WAL")
                 await connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
+                await connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
                 await connection.execute(
                     "PRAGMA synchronous = NORMAL"
                 )  # in WAL mode safe against a kill of the process
