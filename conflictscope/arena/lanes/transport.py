@@ -8,7 +8,6 @@ from functools import cache, lru_cache
 from typing import Any
 
 import httpx2
-import openai
 from pydantic import ValidationError
 
 from conflictscope.arena.lanes.steps import Request
@@ -60,11 +59,13 @@ def send_as_given(resource: Any, **needed: Any) -> None:
     completions and responses nothing must, and of a long conversation the walk takes three quarters of the time of a call. It
     does not go into `extra_body`. needed: what `create` insists on beside it.
     """
+    from openai import NotGiven, Omit  # whoever has a client of it has waited for it
+
     create: Callable[..., Awaitable[Any]] = resource.create
 
     async def as_given(*, extra_body: Any = None, **given: Any) -> Any:
         how = {name: given.pop(name) for name in _HOW & given.keys()}
-        said = {name: value for name, value in given.items() if not isinstance(value, openai.Omit | openai.NotGiven)}
+        said = {name: value for name, value in given.items() if not isinstance(value, Omit | NotGiven)}
         return await create(**{**needed, **how}, extra_body={**said, **(extra_body or {})})
 
     resource.create = as_given
