@@ -41,8 +41,8 @@ class Race:
         """As it is shown."""
         return {
             "what": what,
-            "ours": f"{self.ours_s / unit_s:,.3g} {unit}",
-            "theirs": f"{self.theirs_s / unit_s:,.3g} {unit} ({theirs})",
+            "ours": f"{self.ours_s / unit_s:.2f} {unit}",
+            "theirs": f"{self.theirs_s / unit_s:,.2f} {unit} ({theirs})",
             "times as fast": f"{self.theirs_s / self.ours_s:,.1f}",
             "greatest difference of the numbers": f"{self.difference:.1g}",
         }
@@ -138,7 +138,7 @@ def main() -> None:
         posteriors(drawn).row("joint posterior, 6 values, 3,000 outcomes", "`choix.ep_pairwise`"),
         {
             "what": f"joint posterior, {len(NAMES)} values, 1,000,000 outcomes, once they are counted",
-            "ours": f"{million() * 1e3:.3g} ms",
+            "ours": f"{million() * 1e3:.2f} ms",
             "theirs": "",
             "times as fast": "",
             "greatest difference of the numbers": "",
