@@ -32,7 +32,9 @@ _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
 OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
 _ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
-_CACHE_KIB = 65_536  # what a commit changes in the indexes of a long run lies far apart: SQLite's own 2 MB hold little of it
+_CACHE_KIB = (
+    65_536  # what a commit changes in the indexes of a long run lies far apart: SQLite's own 2 MB hold little of it
+)
 _MOST_LOG_BYTES = 64 * 2**20  # of the write-ahead log, once nobody reads what an export or a report held on to
 
 
