@@ -94,7 +94,7 @@ def edited(path: Path, old: str, new: str) -> None:
 
 BAD_SWEEPS = {
     "misspelt key": (lambda f: edited(f / "sweep.toml", "concurrency", "concurency"),
-                     "sweep.toml:21: unknown key 'limits.concurency'; did you mean 'concurrency'?"),
+                     "sweep.toml:22: unknown key 'limits.concurency'; did you mean 'concurrency'?"),
     "negative concurrency": (lambda f: edited(f / "sweep.toml", "concurrency = 64", "concurrency = -1"),
                              "limits.concurrency: Input should be greater than or equal to 1, got -1"),
     "unknown value in a steering": (lambda f: edited(f / "sweep.toml", "[user]", '[[steering]]\nname = "x"\nranking = ["care", "pity"]\n[user]'),

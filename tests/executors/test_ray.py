@@ -6,6 +6,7 @@ Where nothing happens to the driver it is this process, which has imported alrea
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -92,6 +94,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = sweep(tmp_path_factory.mktemp("undisturbed"))
     assert asyncio.run(run(folder, *PRICES)).state == "finished"
     return folder
+
+
+@pytest.fixture(autouse=True)
+def what_ray_leaves() -> Iterator[None]:
+    """Where this process is the driver Ray leaves an event loop open in it: no fault of the test in which it is collected."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
