@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,7 +82,6 @@ def watch(run_name: RunName, runs_dir: RunsDir = RUNS, no_live: NoLive = False, 
     """
     stage = pipeline.stage_folder(RunFolder(runs_dir / run_name))
     folder = stage if stage.exists and not RunFolder(runs_dir / run_name).exists else RunFolder.find(run_name, runs_dir)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves the terminal as it was
     if as_json:
         asyncio.run(pipeline.watch(folder, lambda take: views.documents(take, _print_line)))
         return

@@ -12,6 +12,7 @@ from conflictscope.conversations import ConversationFile
 from conflictscope.errors import InputError
 from conflictscope.monitor import PATIENCE_S, Monitor, stop_rule
 from conflictscope.pipeline.judging import Gold, gold_of_people, gold_of_table, judge_errors, seen_by
+from conflictscope.pipeline.signals import left_by_signals
 from conflictscope.pipeline.versions import versions
 from conflictscope.ports import EpisodeRecord
 from conflictscope.ranking import rank_log
@@ -42,19 +43,21 @@ async def status(folder: RunFolder, judge: str | None = None) -> Snapshot | Libr
 async def watch(folder: RunFolder, viewer: Callable[[Take], Awaitable[None]]) -> Snapshot | LibraryProgress:
     """Show a run, or a library in the making, from its file while another process works on it; returns how it stands then.
 
-    viewer: is given what takes a look. Raises InputError for a folder that holds neither, or is removed meanwhile.
+    viewer: is given what takes a look. Raises InputError for a folder that holds neither, or is removed meanwhile. Ctrl-C and
+    SIGTERM cancel the viewer, and raise KeyboardInterrupt.
     """
     try:
-        async with RunReader.open(folder.database) as reader:
-            meta = await reader.meta()
-            if meta.get("kind") == "library":
-                from conflictscope.pipeline.generating import library_progress
+        with left_by_signals():
+            async with RunReader.open(folder.database) as reader:
+                meta = await reader.meta()
+                if meta.get("kind") == "library":
+                    from conflictscope.pipeline.generating import library_progress
 
-                await viewer(partial(library_progress, reader, folder))
-            else:
-                check_played(meta, folder)
-                await viewer(Monitor(reader, folder, PATIENCE_S).snapshot)
-        return await status(folder)
+                    await viewer(partial(library_progress, reader, folder))
+                else:
+                    check_played(meta, folder)
+                    await viewer(Monitor(reader, folder, PATIENCE_S).snapshot)
+            return await status(folder)
     except FileNotFoundError:
         raise InputError("the run was removed", path=folder.path) from None
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from conflictscope.arena import GRACE_S, Stop
 from conflictscope.errors import LimitReached
+from conflictscope.pipeline.signals import signals_call
 
 
 async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
@@ -47,24 +46,14 @@ async def until_patience_ends(stop: Stop, work: Awaitable[None]) -> None:
 @contextmanager
 def stopped_by_signals(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask for a stop; once more, and what is in flight is abandoned."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread; whoever runs us elsewhere cancels the task instead
-        return
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
 
     def interrupt() -> None:
         if not stop.asked:
             tell(f"Stopping: what is in flight has {GRACE_S:g} s to finish; once more abandons it.")
         stop.interrupt()
 
-    for number in signals:
-        loop.add_signal_handler(number, interrupt)
-    try:
+    with signals_call(interrupt):
         yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import termios
+import threading
 import time
 import tty
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -84,6 +85,7 @@ class Live:
         self._keys = keys
         self._told: list[str] = []
         self._on = False
+        self._writing = threading.Lock()
 
     def tell(self, text: str) -> None:
         """Show a line, now and for good."""
@@ -138,20 +140,28 @@ class Live:
 
     @contextmanager
     def _stage(self) -> Iterator[None]:
-        self._write(_ENTER)
-        self._on = True
+        with self._writing:
+            self._write(_ENTER)
+            self._on = True
         try:
             yield
         finally:
-            self._on = False
-            self._write(_LEAVE)
+            with self._writing:
+                self._on = False
+                self._write(_LEAVE)
             while self._told:
                 self._tell(self._told.pop(0))
 
     async def _send(self, text: str) -> None:
         """In a thread: a terminal that takes nothing for a while must not hold up the work that it shows."""
         if text:
-            await asyncio.to_thread(self._write, text)
+            await asyncio.to_thread(self._write_frame, text)
+
+    def _write_frame(self, text: str) -> None:
+        """Nothing where the screen is off: whoever waited for this thread was cancelled meanwhile."""
+        with self._writing:
+            if self._on:
+                self._write(text)
 
     def _write(self, text: str) -> None:
         self._console.file.write(text)
