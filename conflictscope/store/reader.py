@@ -229,7 +229,7 @@ class RunReader(Browsing):
             yield JudgedEpisode(outcome, tuple(looks))
 
     async def _group_by_group(self, columns: str, joined: str, order: str) -> AsyncIterator[Sequence[Any]]:
-        """Rows of episodes `e` in groups `g`. Of one group they come as an index has them, so that nothing is sorted."""
+        """Rows of episodes `e` in groups `g`; of one group after the other, so that SQLite sorts no more at a time."""
         query = f"""SELECT {columns} FROM groups g CROSS JOIN episodes e ON e.group_id = g.id {joined}
                     WHERE g.id = ? ORDER BY {order}"""
         for number in await self.groups():

@@ -31,10 +31,11 @@ COMMIT_S = 0.05
 _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
 OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
-_ROOM = 4 * COMMIT_ROWS  # rows that may wait for the disk
+_ROOM = 10 * COMMIT_ROWS  # rows that may wait for the disk: more than come while it moves the write-ahead log into the file
 _CACHE_KIB = (
     65_536  # what a commit changes in the indexes of a long run lies far apart: SQLite's own 2 MB hold little of it
 )
+_CHECKPOINT_PAGES = 4_000  # 16 MB of the write-ahead log; SQLite's own 4 MB make four times as many waits for the disk
 _MOST_LOG_BYTES = 64 * 2**20  # of the write-ahead log, once nobody reads what an export or a report held on to
 
 
@@ -132,6 +133,7 @@ class RunWriter:
                 await connection.execute("PRAGMA journal_mode = WAL")
                 await connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
                 await connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                await connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
                 await connection.execute(
                     "PRAGMA synchronous = NORMAL"
                 )  # in WAL mode safe against a kill of the process

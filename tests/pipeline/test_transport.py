@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import AsyncAnthropic
+from anthropic.types.beta import BetaMessage
 from pydantic_ai import BinaryContent
 from pydantic_ai.direct import model_request
 from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, TextPart, UserPromptPart
@@ -386,3 +388,29 @@ async def test_requests_go_the_short_way(
     monkeypatch.setattr(httpx2.AsyncClient, "send", refuse)
     await wire.says(model)
     assert len(service.asked) == 1
+
+
+CONTENT = [
+    {"type": "thinking", "thinking": "on the one hand", "signature": "x"},
+    {"type": "text", "text": "here", "citations": None},
+    {"type": "tool_use", "id": "t1", "name": "look_up", "input": {"rule": "privacy"}, "caller": {"type": "direct"}},
+]
+NEWER = {"type": "hologram", "data": [1, 2]}
+
+
+@pytest.mark.parametrize("content", [CONTENT, [*CONTENT, NEWER]], ids=["known", "newer than the SDK"])
+async def test_blocks_of_a_claude_reply_are_told_apart_as_the_sdk_does(
+    service: Service, wire: Wire, content: list[dict[str, Any]]
+) -> None:
+    """Each kind of block is read as its own type; where one is unknown, the whole reply is what the SDK makes of it."""
+    service.otherwise = lambda asked: Answer(
+        body=json.dumps({**reply_body("/v1/messages", {"model": "m"}, Answer(text="-")), "content": content}).encode()
+    )
+    client: Any = wire.make.make(CLAUDE).client  # type: ignore[attr-defined]
+    message = await client.beta.messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "?"}])
+    assert isinstance(message, BetaMessage)
+    bare = AsyncAnthropic(base_url=service.url, api_key="k", max_retries=0)
+    async with bare:
+        theirs = await bare.beta.messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "?"}])
+    assert [type(block) for block in message.content] == [type(block) for block in theirs.content]
+    assert message.model_dump(warnings=False) == theirs.model_dump(warnings=False)
