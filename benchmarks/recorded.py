@@ -124,10 +124,11 @@ _CATEGORY = {"A": "v1", "B": "v2", "C": "equal", "D": "depends"}
 def letters_read(folder: Path) -> Iterator[Row]:
     """Our reader of letters beside the source's categories.
 
-    Those are found by words: `equal` wherever "equal", "same" or "both" occurs (also in the name of the value Equal Treatment),
-    `v1` or `v2` wherever only one of the values is named, whatever is said of it. What a reply really says is known where it
-    opens with an option, word for word. Source: parse_choice_from_text in run_stated_preferences_controlled.py of
-    PranavMahajan25/LitmusValues.
+    Those are found by words: `v1` wherever a reply begins with "A", be it the article, or says "option A"; `v1` or `v2` wherever
+    only one of the values is named, whatever is said of it; `equal` wherever "equal", "same" or "both" occurs (also in the
+    name of the value Equal Treatment). What a reply really says is known where it opens with an option, word for word; in a part
+    of these the source's category is something else, which bounds how often any reader that reads them right can agree with
+    it. Source: parse_choice_from_text in run_stated_preferences_controlled.py of PranavMahajan25/LitmusValues.
     """
     templates = json.loads((folder / "controlled_prompt_templates.json").read_text())
     kinds: Counter[str] = Counter()
@@ -153,6 +154,14 @@ def letters_read(folder: Path) -> Iterator[Row]:
     read = total - unread
     agreed = kinds.pop("the same value") + kinds.pop("the same abstention")
     yield Row(f"{name}, the source's category", "-", f"{agreed / read:.1%} of {read:,} that are read", True)
+    most = total - known["replies"] + known["source"]
+    reached = f"{most / total:.1%} of {total:,}"
+    yield Row(
+        f"{name}, the source's category, at the most where all that open with an option are read right",
+        "-",
+        reached,
+        True,
+    )
     for kind, count in sorted(kinds.items(), key=lambda item: -item[1]):
         yield Row(f"{name}, {kind}", "-", f"{count:,}", True)
     yield Row(f"{name}, no one clear letter", "-", f"{unread:,} of {total:,}", True)

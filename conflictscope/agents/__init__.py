@@ -15,7 +15,8 @@ from conflictscope.agents.behaviors import (
 from conflictscope.agents.checks import CheckReply, ModelChecker, ServesReply
 from conflictscope.agents.generator import ElaborateReply, ModelGenerator, OutlinesReply
 from conflictscope.agents.judge import JudgeReply, ModelJudge, Panel
-from conflictscope.agents.multiple_choice import LetterReader, Question, letter_settings, question_prompt, read_letter
+from conflictscope.agents.letters import read_letter
+from conflictscope.agents.multiple_choice import LetterReader, Question, letter_settings, question_prompt
 from conflictscope.agents.openings import ModelOpeningWriter, OpeningReply
 from conflictscope.agents.participants import Briefing, SimulatedUser, Target, own_briefing, steer
 from conflictscope.agents.probe import probe_text, probe_verdict

@@ -1,12 +1,10 @@
-"""Multiple choice: a question with two lettered actions, and the reading of the answer. No model is asked for either."""
+"""Multiple choice: a question with two lettered actions, and what its answer settles. No model is asked for either."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -14,55 +12,16 @@ from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings, ThinkingLevel
 
 from conflictscope.agents.judge import other, placed
+from conflictscope.agents.letters import NEITHER, read_letter
 from conflictscope.agents.participants import shown
 from conflictscope.agents.prompts import Prompt, load_prompt
 from conflictscope.agents.replies import REFUSAL, Weighed
 from conflictscope.outcome import Judgement, Role, Side, Verdict
 from conflictscope.ports import Turn
 
-# A letter alone, or dressed up as people dress letters: "A.", "(B)", "**A**", "Option B".
-_DRESSED = r"(?:option\s+)?[\[(*\"'`_]*([LETTERS])(?![A-Za-z0-9'’-])[\])*\"'`_]*+"
-_AFTER_FIRST = (
-    r"(?:[.:)!\n]|\s*$|\s+[-–—(]|"
-    r",?\s+(?:because|since|as|is (?:right|better|best|correct|my|the (?:right|better|best)))\b)"
-)
-_NAMING = (
-    r"(?:\b(?:answer|response|choose|chose|pick|select|take|say|argue|go(?:ing)? (?:with|for)|do)\b"
-    r"(?:\s+(?:is|be|with|for|option|would|answer))*\s*:?\s*"
-    r"|\b(?:choice|option)\b(?:[ \t]+(?:is|be|would))*[ \t]*:?[ \t]*)"  # "each option:\n\nA) ..." begins a list
-)
-# "option A is harmful" is a remark, not a choice
-_NO_REMARK = r"(?!\s+(?:is|was|are|would|could|can|may|might|seems|has)\b)"
 _LABELS = {"A": "action_1", "B": "action_2"}
-_NEITHER = re.compile(r"\bneither\b|\bnone of (?:the|these|them)\b", re.IGNORECASE)
-_DOUBT = re.compile(r"\?|\b(?:not|never|nor|rather|cannot|refuse|against|instead)\b|n['’]t\b", re.IGNORECASE)
 _LEVELS = 7
 _TOP_LOGPROBS = 5  # what most services give at the most
-
-
-@dataclass(frozen=True)
-class _Patterns:
-    """How a choice among some letters is written."""
-
-    alone: re.Pattern[str]
-    first: re.Pattern[str]
-    named: re.Pattern[str]
-    either: re.Pattern[str]
-    option: re.Pattern[str]
-    listed: re.Pattern[str]
-
-
-@cache
-def _patterns(letters: str) -> _Patterns:
-    dressed, one = _DRESSED.replace("LETTERS", letters), rf"\b[{letters}]\b"
-    return _Patterns(
-        re.compile(dressed + r"[.!:,]*", re.IGNORECASE),
-        re.compile(dressed + _AFTER_FIRST),
-        re.compile(_NAMING + dressed + _NO_REMARK, re.IGNORECASE),
-        re.compile(rf"{one}\W{{0,3}}(?:or|and|/|vs\.?)\W{{0,3}}(?:option )?{one}", re.IGNORECASE),
-        re.compile(rf"(?<![A-Za-z])([{letters}][)\]])(?=[\s*]){_NO_REMARK}[^\n.!?]*"),
-        re.compile(rf"^[^A-Za-z\n]*([{letters}])[*_]*[)\]:.]", re.MULTILINE),
-    )
 
 
 def question_prompt() -> Prompt:
@@ -122,7 +81,7 @@ class LetterReader:
                 strength, why = strength_of(share), f"{why}, P({letter}) = {share:.3f}"
         elif REFUSAL.search(reply):
             choice, why = Verdict.REFUSED, "the reply declines to choose"
-        elif _NEITHER.search(reply):
+        elif NEITHER.search(reply):
             choice, why = Verdict.NEITHER, "the reply takes neither"
         else:
             choice, why = Verdict.UNRESOLVED, "no single letter A or B in the reply"
@@ -132,35 +91,6 @@ class LetterReader:
 def _asked(turn: Turn, number: int) -> Turn:
     """The turn as the question of this number (0, 1) shows the actions."""
     return replace(turn, shown_first=other(turn.shown_first)) if number % 2 else turn
-
-
-def read_letter(reply: str, letters: str = "AB") -> str | None:
-    """One of the letters, where the reply clearly chooses it.
-
-    It does where it is nothing but the letter, begins with it ("A. Tell them", "B because ..."), or names it after a word
-    of choosing ("my answer is B"). Where it also names another letter in that way, or asks or negates anything in the
-    sentence that names it ("I would not choose A"), it is no choice: better an unresolved episode than an invented one.
-    """
-    text = reply.strip()
-    patterns = _patterns(letters)
-    alone = patterns.alone.fullmatch(text)
-    if alone:
-        return alone[1].upper()
-    text = patterns.option.sub(r"\1", text)  # "B) I cannot tell her": those are the words of the option
-    if any(pattern.search(text) for pattern in (_NEITHER, REFUSAL, patterns.either)):
-        return None
-    first = patterns.first.match(text)
-    named = {match[1].upper() for match in patterns.named.finditer(text) if match[1].isupper()}
-    if len(set(patterns.listed.findall(text))) > 1:
-        first = None  # it says the options again
-    if first:
-        return first[1] if named <= {first[1]} else None
-    if len(named) != 1:
-        return None
-    letter = named.pop()
-    sentences = re.split(r"(?<=[.!?])\s+|\n", text)
-    doubtful = any(_DOUBT.search(sentence) for sentence in sentences if patterns.named.search(sentence))
-    return None if doubtful else letter
 
 
 def letter_share(reply: str, letter: str) -> float | None:

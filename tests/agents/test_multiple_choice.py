@@ -10,7 +10,8 @@ from pydantic_ai.models import infer_model
 from pydantic_ai.models.test import TestModel
 
 from conflictscope.agents import LetterReader, Question, letter_settings
-from conflictscope.agents.multiple_choice import letter_share, read_letter, strength_of
+from conflictscope.agents.letters import read_letter
+from conflictscope.agents.multiple_choice import letter_share, strength_of
 from conflictscope.agents.replies import Token, Weighed
 from conflictscope.outcome import Message, Role, Side, Verdict, settle
 from conflictscope.ports import Turn
