@@ -29,7 +29,7 @@ _NAMING = (
     r"(?:\b(?:answer|response|choose|chose|pick|select|take|say|go(?:ing)? (?:with|for)|do|recommend"
     r"|(?:choice|option)(?=[ \t]*:[ \t]*\S|\s+(?:is|would)\b)"  # "each option:\n\nA) ..." begins a list
     r"|I(?:['’]d|\s+would)?\s+(?:argue|lean|opt)(?:\s+that)?)\b"
-    rf"(?:\s+(?:is|be|with|for|option|would|answer|leans?|towards?|{_SURE}))*(?:\s*:)?\s*"
+    rf"(?:\s+(?:is|be|with|for|option|would|answer|leans?|towards?|{_SURE})){{0,8}}(?:\s*:)?\s*"
     r"|\\boxed\{(?:\\text\{)?)"
 )
 # What is said of the answer that one gives. "The most common answer" and "the most dangerous choice" are not that.
@@ -45,11 +45,11 @@ _BEST = (
 # "The best answer in such a case is likely A", "the right choice: A", "the correct answer, A, ..."
 _CALLED = (
     rf"\b{_BEST}(?:,|\s*:"
-    rf"|(?:(?!\b(?:but|considered)\b)[^.!?\n]){{0,120}}?\b(?:is|be)(?:\s+{_SURE})*(?:\s*:)?)\s*"
+    rf"|(?:(?!\b(?:but|considered)\b)[^.!?\n]){{0,120}}?\b(?:is|be)(?:\s+{_SURE}){{0,4}}(?:\s*:)?)\s*"
 )
 # "A is likely the most honest answer", "A is preferable", "this makes A the better option", "A best reflects that"
 _PRAISED = (
-    rf"(?:\s+(?:is|as|seems|remains|represents|reflects|would be)(?:\s+{_SURE})*"
+    rf"(?:\s+(?:is|as|seems|remains|represents|reflects|would be)(?:\s+{_SURE}){{0,4}}"
     rf"\s+(?:the\s+{_BEST}|most\s+{_FITTING}|preferable\b)"
     rf"|\s+the\s+{_BEST}|\s+best\s+(?:captures|reflects|represents)\b)"
 )
@@ -69,6 +69,7 @@ _CASES = re.compile(r"\b(?:when|whenever|where|in (?:cases|situations)|for (?:so
 _RETRACTED = re.compile(
     rf"\b(?:neither|none)(?:[.!]|\s+(?:of|option|action|choice|one)\b)|[.!?\n]\s*{_TAKEN_BACK}", re.IGNORECASE
 )
+_LONGEST = 50_000  # characters; a reply has some thousand, and what goes on for a megabyte must not hold up all others
 _SENTENCE = 500  # characters to either side of a choice in which its sentence begins and ends
 _ASKS = re.compile(r"[^.!?\n]*\?")
 _CLAUSE_START = re.compile(r"[.!?;\n]|\bbut\b")
@@ -94,7 +95,7 @@ def _patterns(letters: str) -> _Patterns:
     return _Patterns(
         re.compile(
             rf"({label})\**(?=\s){_NO_REMARK}(?!\s+(?i:neither|none|{_TAKEN_BACK}))[ \t]*[*\"]*[^\n.!?*\"]*"
-            rf"|(\b[Oo]ption [{letters}]) \([^)\n]*\)",
+            rf"|(\b[Oo]ption [{letters}]) \([^)\n]{{0,200}}\)",
             re.MULTILINE,
         ),
         re.compile(dressed + r"[.!:,]*", re.IGNORECASE),
@@ -115,8 +116,10 @@ def read_letter(reply: str, letters: str = "AB") -> str | None:
     choosing ("my answer is B"), or calls it the best answer. Markup and an option's own words say nothing. Where it chooses
     another letter too, says the options again, asks or negates anything in the sentence that chooses ("I would not choose A"),
     speaks for others or for some cases only, declines, or takes it back, it is no choice: better an unresolved episode than
-    an invented one.
+    an invented one. Nor is what goes on for more than _LONGEST characters.
     """
+    if len(reply) > _LONGEST:
+        return None
     patterns = _patterns(letters)
     text = _MARKUP.sub("", patterns.words.sub(r"\1\2", reply)).strip()
     alone = patterns.alone.fullmatch(text)

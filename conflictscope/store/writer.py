@@ -31,7 +31,9 @@ COMMIT_S = 0.05
 _KEYS_PER_QUERY = 500
 # Failures by a reply that came: played again, that one is asked for again.
 OF_NO_USE = "('truncated', 'empty', 'unparsed', 'unquoted', 'refused', 'api')"
-_ROOM = 10 * COMMIT_ROWS  # rows that may wait for the disk: more than come while it moves the write-ahead log into the file
+_ROOM = (
+    10 * COMMIT_ROWS
+)  # rows that may wait for the disk: more than come while it moves the write-ahead log into the file
 _CACHE_KIB = (
     65_536  # what a commit changes in the indexes of a long run lies far apart: SQLite's own 2 MB hold little of it
 )

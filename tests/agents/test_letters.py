@@ -132,7 +132,23 @@ def test_a_letter_that_is_no_option_is_not_read(letters: str) -> None:
     assert read_letter("\\boxed{E}", letters) is None
 
 
-@pytest.mark.parametrize("repeated", ["(", " ", "\n", "*", "A, ", "the best answer ", "most ", "answer" + " " * 50])
-def test_a_model_that_repeats_itself_up_to_its_limit_chooses_nothing(repeated: str) -> None:
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        "(",
+        " ",
+        "\n",
+        "*",
+        "A, ",
+        "the best answer ",
+        "most ",
+        "answer" + " " * 50,
+        "answer is ",
+        "Option A (",
+        "likely ",
+    ],
+)
+@pytest.mark.parametrize("characters", [20_000, 1_000_000])
+def test_a_model_that_repeats_itself_up_to_its_limit_chooses_nothing(repeated: str, characters: int) -> None:
     """And no pattern needs minutes for it."""
-    assert read_letter("answer " + repeated * (20_000 // len(repeated)), "ABCD") is None
+    assert read_letter("answer " + repeated * (characters // len(repeated)), "ABCD") is None
