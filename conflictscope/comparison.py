@@ -217,11 +217,12 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons of a run. refused: what could not be compared and why, in words."""
+    """All comparisons of a run. refused: what could not be compared and why, in words. cautions: what passes for a difference."""
 
     comparisons: tuple[Comparison, ...]
     alignments: tuple[Alignment, ...]
     refused: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of `compare --json`, less the run."""
@@ -229,6 +230,7 @@ class Comparisons:
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "alignments": [alignment.to_json() for alignment in self.alignments],
             "refused": list(self.refused),
+            "cautions": list(self.cautions),
         }
 
 

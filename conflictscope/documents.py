@@ -171,7 +171,8 @@ def _explain(document: Document, model: type[BaseModel], error: ValidationError,
     details = [
         detail
         for detail in error.errors(include_url=False, include_context=True)
-        if detail["type"] != "default_factory_not_called"  # there is none only because of another problem, which is told
+        if detail["type"]
+        != "default_factory_not_called"  # there is none only because of another problem, which is told
     ]
     # A list that is too short only because its items are bad is no second problem.
     inner = {tuple(detail["loc"][:-1]) for detail in details} | {tuple(detail["loc"][:-2]) for detail in details}

@@ -10,15 +10,16 @@ from typing import Any
 
 from conflictscope.comparison import Alignment, By, Comparison, Comparisons
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group
-from conflictscope.pipeline.judging import seen_by
+from conflictscope.outcome import Group, Mode
+from conflictscope.pipeline.judging import judge_errors, seen_by
 from conflictscope.pipeline.runs import check_played
-from conflictscope.ranking import GroupOutcomes, Tally, align
+from conflictscope.ranking import GroupOutcomes, JudgeError, Tally, Uncorrected, align
 from conflictscope.ranking import compare as compare_groups
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import RunReader
 
 _TELL_EVERY_S = 5.0
+_LEAST_ERROR = 0.01  # of verdicts: below, they draw utilities together by some hundredths
 
 
 async def compare(
@@ -65,7 +66,34 @@ async def compare_in(
     alignments = _alignments(outcomes, _stated_rankings(meta), comparisons, refused) if By.STEERING in by else []
     if not comparisons and not alignments:
         raise InputError("nothing can be compared:\n" + "\n".join(refused), path=folder.database)
-    return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused))
+    cautions = await _cautions(reader, comparisons)
+    return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused), tuple(cautions))
+
+
+async def _cautions(reader: RunReader, comparisons: Sequence[Comparison]) -> list[str]:
+    """What is known of judges, where conversations are held beside a mode that has none."""
+    judged = {
+        group
+        for each in comparisons
+        for group in (each.first, each.second)
+        if each.by[0] is By.MODE and group.mode is Mode.OPEN_ENDED
+    }
+    if not judged:
+        return []
+    errors = await judge_errors(reader)
+    known = dict.fromkeys(_caution(error) for group, error in errors.items() if group in judged)
+    return [text for text in known if text is not None]
+
+
+def _caution(error: JudgeError | Uncorrected) -> str | None:
+    """What a judge's error does to a difference between modes; None where it is too small to tell."""
+    if isinstance(error, JudgeError) and error.flip < _LEAST_ERROR:
+        return None
+    known = f"it {error.says}" if isinstance(error, JudgeError) else f"how much is not known: {error.reason}"
+    return (
+        "conversations are seen through a judge, whose errors draw their utilities together; that passes for a shift between "
+        f"modes, for nothing is corrected here: {known}"
+    )
 
 
 async def compare_runs(first: RunFolder, second: RunFolder) -> Comparisons:

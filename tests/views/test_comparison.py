@@ -57,7 +57,7 @@ def alignment() -> Alignment:
 
 def test_resolved_differences_are_marked() -> None:
     """A difference whose interval excludes 0 has a mark, the other none; ranks, tau and what is not shared are shown."""
-    text = shown(Comparisons((comparison(),), (), ()))
+    text = shown(Comparisons((comparison(),), (), (), ("the judge errs",)))
     care, thrift = (next(line for line in text.splitlines() if value in line) for value in ("care", "thrift"))
     assert "+0.80 [+0.50, +1.10]*" in care
     assert "-0.10 [-0.30, +0.10]*" not in thrift
@@ -65,6 +65,7 @@ def test_resolved_differences_are_marked() -> None:
     assert "multiple_choice → open_ended" in text
     assert "120 scenarios shared (3 and 0 not)" in text
     assert "tau +0.33 [-0.33, +1.00]" in text
+    assert "caution: the judge errs" in text
 
 
 def test_an_alignment_tells_gain_and_what_there_was_to_gain() -> None:
