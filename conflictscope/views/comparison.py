@@ -23,7 +23,7 @@ _WIDTH_FOR_UTILITIES = 96
 
 
 def print_comparisons(console: Console, found: Comparisons) -> None:
-    """A summary of all comparisons, those in full that are few, alignments, what could not be compared, what to beware of."""
+    """A summary of all comparisons, those in full that are few, alignments, what could not be compared, judges' errors."""
     in_full = _in_full(found.comparisons)
     if len(found.comparisons) > 1:
         _print_summary(console, found.comparisons)
@@ -38,8 +38,8 @@ def print_comparisons(console: Console, found: Comparisons) -> None:
         console.print(plain(f"not compared: {reason}", "yellow"))
     if len(found.refused) > _MOST_REFUSED:
         console.print(plain(f"not compared: {len(found.refused) - _MOST_REFUSED:,} more, see --json", "yellow"))
-    for caution in found.cautions:
-        console.print(plain(f"caution: {caution}", "yellow"))
+    for told in found.judges:
+        console.print(plain(f"judge: {told}", "yellow" if told.startswith("not") else "dim"))
     told = "*: the 95 % interval excludes 0; of 20 figures that are 0, one will get it by chance."
     if found.comparisons:
         told += " Differences are what stands right of the arrow less what stands left, in probit units."

@@ -65,7 +65,7 @@ def test_resolved_differences_are_marked() -> None:
     assert "multiple_choice → open_ended" in text
     assert "120 scenarios shared (3 and 0 not)" in text
     assert "tau +0.33 [-0.33, +1.00]" in text
-    assert "caution: the judge errs" in text
+    assert "judge: the judge errs" in text
 
 
 def test_an_alignment_tells_gain_and_what_there_was_to_gain() -> None:
