@@ -95,6 +95,8 @@ async def _judged_anew(reader: RunReader, folder: RunFolder) -> list[JudgedEpiso
     """The stored conversations, once for each judge who judged them anew, with its verdicts and looks."""
     found = []
     for judge in await reader.verdicts():
+        if not judge.isprintable():  # no name that `rejudge` takes; a null character would end the queries
+            continue
         async with RunReader.open(folder.database, judge=judge) as theirs:
             found += [episode async for episode in theirs.judged_episodes() if episode.outcome.judge == judge]
     return found
