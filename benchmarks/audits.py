@@ -167,10 +167,10 @@ def main() -> None:
         print(f"CPU: {time.process_time() - began:.0f} s")
         large = RunFolder.named("large", folder)
         asyncio.run(recorded(large, options.episodes))
-        start = time.perf_counter()
+        start = time.process_time()
         found = asyncio.run(pipeline.audit(large))
-        took = time.perf_counter() - start
-        print(f"{found.episodes:,} episodes with 6 looks each audited in {took:.1f} s")
+        took = time.process_time() - start
+        print(f"{found.episodes:,} episodes with 6 looks each audited in {took:.1f} s of CPU")
 
 
 if __name__ == "__main__":

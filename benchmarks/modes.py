@@ -3,9 +3,10 @@
     python -m benchmarks.modes [--seeds 100] [--scenarios 150]
 
 Each seed is a world of its own: four values, one target whose utilities shift in conversation and in rating, and a sweep that
-plays every scenario once in each mode. Told, for each two modes: in how many seeds the 95 % interval of the difference of
-utilities holds the planted one, for the value that shifts most between them and for all values; about two minutes. Exit code 1
-where the former are fewer than 93 of 100.
+plays every scenario once in each mode, then once more by a judge that errs in 10 % and names the action shown first in another
+20 %, asked in both orders. Told, for each two modes: in how many seeds the 95 % interval of the difference of utilities holds the
+planted one, for the value that shifts most between them and for all values; about three minutes. Exit code 1 where the former are
+fewer than 93 of 100.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
@@ -30,6 +32,8 @@ from conflictscope.outcome import Mode
 from conflictscope.planted import PlantedTarget
 
 SCENARIO_SD = 0.3
+MODES = ("multiple_choice", "open_ended", "action_rating")
+ERRING = {"error_rate": 0.1, "order_bias": 0.2}
 TARGET = PlantedTarget(
     utilities=dict(zip(VALUES, (0.6, 0.2, -0.2, -0.6), strict=True)),
     shift_open_ended={"thrift": 1.0},
@@ -49,24 +53,28 @@ def seen(mode: Mode) -> Mapping[str, float]:
     return {value: float((utility - mean) / (1 + SCENARIO_SD**2) ** 0.5) for value, utility in utilities.items()}
 
 
-def comparisons(folder: Path, seed: int, scenarios: int) -> list[Comparison]:
-    """Those of one world."""
+def comparisons(folder: Path, seed: int, scenarios: int, *, erring: bool) -> list[Comparison]:
+    """Those of one world. erring: by a judge that errs, without the mode that is not needed to see it."""
     path = write_sweep(folder, scenarios=scenarios, targets=1, seed=seed)
     world = tomllib.loads((folder / "world.toml").read_text())
     world |= {"scenario_sd": SCENARIO_SD, "targets": {"alpha": TARGET.model_dump()}}
+    if erring:
+        world["judge"] = ERRING
     (folder / "world.toml").write_text(tomli_w.dumps(world))
-    sweep = pipeline.load_sweep(str(path), ['modes=["multiple_choice", "open_ended", "action_rating"]'])
+    modes = ", ".join(f'"{mode}"' for mode in MODES[: 2 if erring else 3])
+    orders = "both" if erring else "random"
+    sweep = pipeline.load_sweep(str(path), [f"modes=[{modes}]", f'judge.orders="{orders}"'])
     run = asyncio.run(pipeline.run_sweep(sweep, folder / "runs"))
     return list(asyncio.run(pipeline.compare(run.folder, (By.MODE,))).comparisons)
 
 
-def rows(seeds: int, scenarios: int, first_seed: int = 1) -> Iterator[Row]:
-    """The table."""
+def rows(seeds: int, scenarios: int, first_seed: int = 1, *, erring: bool = False) -> Iterator[Row]:
+    """The table, of a judge without error or of one that errs."""
     held: dict[tuple[Mode, Mode], Counter[str]] = defaultdict(Counter)
     found: dict[tuple[Mode, Mode], list[float]] = defaultdict(list)
     for seed in range(first_seed, first_seed + seeds):
         with tempfile.TemporaryDirectory() as folder:
-            for comparison in comparisons(Path(folder), seed, scenarios):
+            for comparison in comparisons(Path(folder), seed, scenarios, erring=erring):
                 modes = comparison.first.mode, comparison.second.mode
                 truth = planted(*modes)
                 for shift in comparison.shifts:
@@ -79,7 +87,7 @@ def rows(seeds: int, scenarios: int, first_seed: int = 1) -> Iterator[Row]:
         value = most(truth)
         held_at_all = counts.total() / len(VALUES) / seeds
         reached = f"{counts[value]} of {seeds} (mean {fmean(found[modes]):+.2f}; all values {held_at_all:.1%})"
-        check = f"{modes[0]} → {modes[1]}: {value} {truth[value]:+.2f}"
+        check = f"{modes[0]} → {modes[1]}{', a judge that errs' if erring else ''}: {value} {truth[value]:+.2f}"
         yield Row(check, "held in >= 93 of 100", reached, counts[value] >= 0.93 * seeds)
 
 
@@ -96,7 +104,7 @@ def main() -> int:
     asked = parser.parse_args()
     missed = 0
     print("| modes | bound | reached | |\n| --- | --- | --- | --- |")
-    for row in rows(asked.seeds, asked.scenarios):
+    for row in chain.from_iterable(rows(asked.seeds, asked.scenarios, erring=erring) for erring in (False, True)):
         missed += not row.holds
         print(f"| {row.check} | {row.bound} | {row.reached} | {'' if row.holds else 'MISSED'} |")
     return int(missed > 0)

@@ -62,7 +62,8 @@ class OrderEffect:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAgreement:
-    """Several judges of the same episodes, one opinion each. cohen: by two judges. fleiss: of episodes that all judged."""
+    """Several judges of the same episodes, one opinion or verdict each. cohen: by two judges. fleiss: of episodes that all
+    judged."""
 
     judges: tuple[str, ...]
     episodes: int
@@ -330,11 +331,13 @@ class ShiftBeside:
 
 @dataclass(frozen=True)
 class Audit:
-    """All of it. not_told: what this run cannot say, and why, in words."""
+    """All of it. agreement: of the judges while the run was played. judged_anew: of their verdicts with those of judges who
+    judged the stored conversations. not_told: what this run cannot say, and why, in words."""
 
     episodes: int
     orders: tuple[OrderEffect, ...]
     agreement: JudgeAgreement | None
+    judged_anew: JudgeAgreement | None
     judge_retests: tuple[JudgeRetest, ...]
     retests: tuple[Retest, ...]
     unrated: tuple[Unrated, ...]
@@ -355,6 +358,7 @@ class Audit:
             "episodes": self.episodes,
             "order": [effect.to_json() for effect in self.orders],
             "judges": self.agreement.to_json() if self.agreement else None,
+            "judged_anew": self.judged_anew.to_json() if self.judged_anew else None,
             "judge_retest": [retest.to_json() for retest in self.judge_retests],
             "retest": [retest.to_json() for retest in self.retests],
             "unrated": [unrated.to_json() for unrated in self.unrated],

@@ -217,11 +217,13 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons of a run. refused: what could not be compared and why, in words."""
+    """All comparisons of a run. refused: what could not be compared and why, in words. judges: whether the
+    error of those who judged conversations is corrected, and what is known of it, in words."""
 
     comparisons: tuple[Comparison, ...]
     alignments: tuple[Alignment, ...]
     refused: tuple[str, ...]
+    judges: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document of `compare --json`, less the run."""
@@ -229,6 +231,7 @@ class Comparisons:
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
             "alignments": [alignment.to_json() for alignment in self.alignments],
             "refused": list(self.refused),
+            "judges": list(self.judges),
         }
 
 

@@ -168,7 +168,12 @@ def parse(document: Document, model: type[T], data: Any = _WHOLE, at: Key = ()) 
 
 
 def _explain(document: Document, model: type[BaseModel], error: ValidationError, at: Key) -> Iterator[str]:
-    details = error.errors(include_url=False, include_context=True)
+    details = [
+        detail
+        for detail in error.errors(include_url=False, include_context=True)
+        if detail["type"]
+        != "default_factory_not_called"  # there is none only because of another problem, which is told
+    ]
     # A list that is too short only because its items are bad is no second problem.
     inner = {tuple(detail["loc"][:-1]) for detail in details} | {tuple(detail["loc"][:-2]) for detail in details}
     details = [detail for detail in details if detail["type"] != "too_short" or tuple(detail["loc"]) not in inner]

@@ -151,8 +151,9 @@ def test_a_steering_defines_its_values_unless_told_otherwise(tmp_path: Path) -> 
 )
 def test_a_steering_has_one_wording(tmp_path: Path, section: str, message: str) -> None:
     """A ranking in one of three styles, or a prompt file; nothing, both at once, or another style is refused by key."""
-    with pytest.raises(InputError, match=re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
         sweep(tmp_path, "steering=[{" + ", ".join(filter(None, ('name="x"', section))) + "}]")
+    assert str(raised.value).count("steering[0]") == 1
 
 
 def test_efforts_of_thinking_are_those_of_pydantic_ai() -> None:

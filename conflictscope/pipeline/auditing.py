@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from conflictscope.audit import (
@@ -18,12 +19,13 @@ from conflictscope.audit import (
     Stability,
 )
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group, JudgedEpisode, Mode
+from conflictscope.outcome import Group, JudgedEpisode, Mode, Verdict
 from conflictscope.pipeline.judging import judge_errors
 from conflictscope.ranking import (
     JudgeError,
     Tally,
     Uncorrected,
+    agreement_of,
     judge_agreement,
     judge_retests,
     order_effects,
@@ -49,6 +51,7 @@ async def audit(folder: RunFolder, tell: Callable[[str], None] = lambda text: No
 async def audit_in(reader: RunReader, folder: RunFolder, tell: Callable[[str], None] = lambda text: None) -> Audit:
     """As `audit`, in a run that is open."""
     values, pairs = await reader.values(), await reader.pairs()
+    anew = await _judged_anew(reader, folder)
     errors = await judge_errors(reader)
     groups: dict[Group, list[JudgedEpisode]] = {}
     async for episode in reader.judged_episodes():
@@ -67,7 +70,8 @@ async def audit_in(reader: RunReader, folder: RunFolder, tell: Callable[[str], N
             if scored is not None:
                 both[group] = scored
     moved = tuple(chain.from_iterable(stability(group, tallies[group], own) for group, own in groups.items()))
-    orders, agreement = order_effects(episodes), judge_agreement(episodes)
+    orders, agreement = _orders(episodes, anew), judge_agreement(episodes)
+    beside_anew = _agreement_of_verdicts(chain(episodes, anew)) if anew else None
     repeated, components = retests(episodes), variance_components(episodes)
     beside = tuple(scored.beside for scored in both.values())
     shifts = tuple(shift for first, second in _comparable(list(both)) for shift in both[first].shifts(both[second]))
@@ -75,6 +79,7 @@ async def audit_in(reader: RunReader, folder: RunFolder, tell: Callable[[str], N
         episodes=len(episodes),
         orders=orders,
         agreement=agreement,
+        judged_anew=beside_anew,
         judge_retests=judge_retests(episodes),
         retests=repeated,
         unrated=tuple(chain.from_iterable(unrated(group, tally.pairs()) for group, tally in tallies.items())),
@@ -82,8 +87,38 @@ async def audit_in(reader: RunReader, folder: RunFolder, tell: Callable[[str], N
         stability=moved,
         beside=beside,
         shifts=shifts,
-        not_told=tuple(_not_told(groups, orders, agreement, repeated, components, moved, beside, errors)),
+        not_told=tuple(_not_told(groups, orders, agreement, beside_anew, repeated, components, moved, beside, errors)),
     )
+
+
+async def _judged_anew(reader: RunReader, folder: RunFolder) -> list[JudgedEpisode]:
+    """The stored conversations, once for each judge who judged them anew, with its verdicts and looks."""
+    found = []
+    for judge in await reader.verdicts():
+        if not judge.isprintable():  # no name that `rejudge` takes; a null character would end the queries
+            continue
+        async with RunReader.open(folder.database, judge=judge) as theirs:
+            found += [episode async for episode in theirs.judged_episodes() if episode.outcome.judge == judge]
+    return found
+
+
+def _orders(episodes: Sequence[JudgedEpisode], anew: Sequence[JudgedEpisode]) -> tuple[OrderEffect, ...]:
+    """What the order does to judges as the run was played, then to those who judged anew; one that did both has rows of each."""
+    played = order_effects(episodes)
+    known = {effect.who for effect in played}
+    again = [
+        replace(effect, who=f"{effect.who}, anew") if effect.who in known else effect for effect in order_effects(anew)
+    ]
+    return (*played, *again)
+
+
+def _agreement_of_verdicts(episodes: Iterable[JudgedEpisode]) -> JudgeAgreement | None:
+    """Of those who judged conversations while they went on, a panel as one, and of those who judged them anew."""
+    said: dict[str, dict[str, Verdict]] = defaultdict(dict)
+    for outcome in (episode.outcome for episode in episodes):
+        if outcome.group.mode is Mode.OPEN_ENDED and outcome.judge is not None and not outcome.verdict.failed:
+            said[outcome.key][outcome.judge] = outcome.verdict
+    return agreement_of(said.values())
 
 
 def _comparable(groups: Sequence[Group]) -> Iterator[tuple[Group, Group]]:
@@ -104,6 +139,7 @@ def _not_told(
     groups: Mapping[Group, Sequence[JudgedEpisode]],
     orders: Sequence[OrderEffect],
     agreement: JudgeAgreement | None,
+    judged_anew: JudgeAgreement | None,
     repeated: Sequence[Retest],
     components: Sequence[Components],
     moved: Sequence[Stability],
@@ -121,7 +157,9 @@ def _not_told(
     few = sum(effect.flips is None and effect.bias is None for effect in orders)
     if few:
         yield f"the effect of the order in {few} of {len(orders)} rows: fewer than {FEWEST_FOR_SHARE} verdicts in an order"
-    if agreement is None:
+    if agreement is None and judged_anew is not None:
+        yield "what outcomes vary by, and how the ranking moves, with who judges: no episode was judged by two as it was played"
+    elif agreement is None:
         yield "agreement between judges, and what depends on who judges: no episode was judged by two"
     elif agreement.alpha is None:
         yield f"agreement between judges: fewer than {FEWEST_FOR_COEFFICIENT} episodes were judged by two"

@@ -10,10 +10,10 @@ from typing import Any
 
 from conflictscope.comparison import Alignment, By, Comparison, Comparisons
 from conflictscope.errors import InputError
-from conflictscope.outcome import Group
-from conflictscope.pipeline.judging import seen_by
+from conflictscope.outcome import Group, Mode
+from conflictscope.pipeline.judging import judge_errors, seen_by
 from conflictscope.pipeline.runs import check_played
-from conflictscope.ranking import GroupOutcomes, Tally, align
+from conflictscope.ranking import GroupOutcomes, JudgeError, Tally, Uncorrected, align
 from conflictscope.ranking import compare as compare_groups
 from conflictscope.runfolder import RunFolder
 from conflictscope.store import RunReader
@@ -45,7 +45,8 @@ async def compare_in(
     """As `compare`, in a run that is open."""
     meta = await reader.meta()
     check_played(meta, folder)
-    outcomes = await _outcomes(reader)
+    errors = await judge_errors(reader)
+    outcomes = await _outcomes(reader, errors)
     wanted = [(first, second) for first, second in combinations(outcomes, 2) if _differ_in_one_of(by, first, second)]
     if not wanted:
         asked = " or ".join(By) if set(by) == set(By) else " or ".join(by)
@@ -65,7 +66,26 @@ async def compare_in(
     alignments = _alignments(outcomes, _stated_rankings(meta), comparisons, refused) if By.STEERING in by else []
     if not comparisons and not alignments:
         raise InputError("nothing can be compared:\n" + "\n".join(refused), path=folder.database)
-    return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused))
+    judges = _judges(errors, comparisons)
+    return Comparisons(tuple(comparisons), tuple(alignments), tuple(refused), tuple(judges))
+
+
+def _judges(errors: Mapping[Group, JudgeError | Uncorrected], comparisons: Sequence[Comparison]) -> list[str]:
+    """What is known of those who judged the conversations that are compared."""
+    both = [(each, group) for each in comparisons for group in (each.first, each.second)]
+    judged = {group for _, group in both if group.mode is Mode.OPEN_ENDED}
+    beside_others = any(each.by[0] is By.MODE for each, group in both if group in judged)
+    told: dict[str, None] = {}
+    for group in (group for group in errors if group in judged):
+        match errors[group]:
+            case JudgeError() as error:
+                told[f"corrected, as the judge {error.says}"] = None
+            case Uncorrected(reason):
+                draws = (
+                    "; errors draw utilities together, which passes for a shift between modes" if beside_others else ""
+                )
+                told[f"not corrected{draws}: {reason}"] = None
+    return list(told)
 
 
 async def compare_runs(first: RunFolder, second: RunFolder) -> Comparisons:
@@ -77,7 +97,7 @@ async def compare_runs(first: RunFolder, second: RunFolder) -> Comparisons:
     for folder in (first, second):
         async with RunReader.open(folder.database) as reader:
             check_played(await reader.meta(), folder)
-            both.append(await _outcomes(reader))
+            both.append(await _outcomes(reader, await judge_errors(reader)))
     comparisons: list[Comparison] = []
     refused: list[str] = []
     for group in both[0].keys() & both[1].keys():
@@ -95,7 +115,7 @@ async def compare_runs(first: RunFolder, second: RunFolder) -> Comparisons:
     return Comparisons(tuple(sorted(comparisons, key=lambda each: str(each.first))), (), tuple(sorted(refused)))
 
 
-async def _outcomes(reader: RunReader) -> dict[Group, GroupOutcomes]:
+async def _outcomes(reader: RunReader, errors: Mapping[Group, JudgeError | Uncorrected]) -> dict[Group, GroupOutcomes]:
     """The rated outcomes of each group of a run."""
     values, pairs = await reader.values(), await reader.pairs()
     tallies: dict[Group, Tally] = {}
@@ -103,7 +123,7 @@ async def _outcomes(reader: RunReader) -> dict[Group, GroupOutcomes]:
         if outcome.group not in tallies:
             tallies[outcome.group] = Tally(values, pairs)
         tallies[outcome.group].add(outcome)
-    return {group: GroupOutcomes.of(group, tally) for group, tally in tallies.items()}
+    return {group: GroupOutcomes.of(group, tally, errors.get(group)) for group, tally in tallies.items()}
 
 
 def _differ_in_one_of(by: Collection[By], first: Group, second: Group) -> bool:

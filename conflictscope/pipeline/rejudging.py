@@ -287,6 +287,11 @@ def _config(folder: RunFolder, models: Sequence[str], orders: Orders | None, ove
     config = parse_overridden(Document(document.path, document.text, data), RejudgeConfig, overrides)
     if config.judge.models != tuple(models[:1]):
         raise InputError("--set judge.models: who judges is told by --judge")
+    beside = sorted(config.judge.model_fields_set - {*_KEPT, "models", "batch"})
+    if beside:
+        raise InputError(
+            f"--set judge.{beside[0]}: is for a sweep; here each judges by itself, once, and is asked for no quotes"
+        )
     unknown = sorted(config.prices.keys() - set(models))
     if unknown:
         raise InputError(f"prices: {unknown[0]!r} is none of the judges ({', '.join(models)})")

@@ -12,7 +12,14 @@ from conflictscope.ranking.judge_error import (
     fit_corrected,
     judge_error_from_gold,
 )
-from conflictscope.ranking.looks import judge_agreement, judge_retests, order_effects, retests, unrated
+from conflictscope.ranking.looks import (
+    agreement_of,
+    judge_agreement,
+    judge_retests,
+    order_effects,
+    retests,
+    unrated,
+)
 from conflictscope.ranking.methods import folded, live_posterior, rank_group, rank_log
 from conflictscope.ranking.posterior import Posterior, fit_posterior
 from conflictscope.ranking.reference import score_both
@@ -32,6 +39,7 @@ __all__ = [
     "Tally",
     "TrueSkillRanker",
     "Uncorrected",
+    "agreement_of",
     "align",
     "compare",
     "convergence",

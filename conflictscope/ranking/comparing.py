@@ -21,6 +21,7 @@ from conflictscope.comparison import Alignment, Comparison, Estimate, PairAlignm
 from conflictscope.errors import InputError
 from conflictscope.outcome import Group
 from conflictscope.ranking.components import components
+from conflictscope.ranking.judge_error import JudgeError, Uncorrected
 from conflictscope.ranking.posterior import fit_posterior
 from conflictscope.ranking.probit import fit_map_batched
 from conflictscope.ranking.tally import Tally
@@ -30,6 +31,7 @@ _ROUNDS = 1000
 _PRIOR_SD = 1.5  # wide: that of a single ranking would draw two groups together
 _LEVEL = 1e-6  # utilities that differ by less are equal, as far as the fit can tell
 _MOST_NUMBERS = 4_000_000  # of a batch
+_MOST_WRONG = 0.45  # of verdicts: nearer to chance they say nothing
 _Z95 = float(ndtri(0.975))
 
 BoolArray = NDArray[np.bool_]
@@ -39,20 +41,23 @@ Pair = tuple[str, str]
 @dataclass(frozen=True)
 class GroupOutcomes:
     """Rated outcomes of one group. values: of the run. counts: by scenario and pair of values, in alphabetical order: how often
-    the first value won, the second won, the two tied."""
+    the first value won, the second won, the two tied. wrong: how often a decisive one is the wrong way round, as far as that is
+    known, and the standard error of that."""
 
     group: Group
     values: tuple[str, ...]
     counts: Mapping[tuple[str, Pair], tuple[int, int, int]]
+    wrong: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def of(cls, group: Group, tally: Tally) -> GroupOutcomes:
-        """From the counts of the group."""
+    def of(cls, group: Group, tally: Tally, error: JudgeError | Uncorrected | None = None) -> GroupOutcomes:
+        """From the counts of the group, and the error of its verdicts."""
         counts = {}
         for key, levels in tally.scenarios().items():
             won, lost = sum(level > 0 for level in levels), sum(level < 0 for level in levels)
             counts[key] = (won, lost, len(levels) - won - lost)
-        return cls(group, tuple(tally.values), counts)
+        wrong = error.wrong if isinstance(error, JudgeError) else (0.0, 0.0)
+        return cls(group, tuple(tally.values), counts, wrong)
 
 
 @dataclass(frozen=True)
@@ -138,10 +143,12 @@ class _Shared:
 def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUNDS, seed: int = 0) -> Comparison:
     """How the utilities, ranks and rankings of two groups differ on the scenarios that they share.
 
-    The interval of a difference of utilities is normal, with the standard deviation of the rounds; that of a difference of ranks
-    is the central 95 % of the rounds. So are those of tau and rho, but for this: noise draws two rankings to be unlike, in each
-    round once more. So where they are rather alike (above 0) the interval reaches up to 1 unless some two values are resolved in
-    opposite orders, and where they are rather reversed it reaches down to -1 unless some two are resolved in the same order.
+    Where the error of a group's judge is known, outcomes are seen through it, in each round through one that is off by as much as
+    it is uncertain, in both groups alike, for they have one judge. The interval of a difference of utilities is normal, with the
+    standard deviation of the rounds; that of a difference of ranks is the central 95 % of the rounds. So are those of tau and
+    rho, but for this: noise draws two rankings to be unlike, in each round once more. So where they are rather alike (above 0)
+    the interval reaches up to 1 unless some two values are resolved in opposite orders, and where they are rather reversed it
+    reaches down to -1 unless some two are resolved in the same order.
     rounds: of the bootstrap, at least 2. Raises InputError where no scenario is shared, or a group has no decisive outcome on
     those that are.
     """
@@ -164,7 +171,9 @@ def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUND
     component = components(met)
     same = component[:, None] == component[None, :]
     counts = np.concatenate([seen, shared.drawn(rounds, rng)])
-    both = np.stack([_utilities(counts[:, group], i, j, same, rng) for group in (0, 1)], axis=1)
+    off = np.append(0.0, rng.normal(size=rounds)) if first.wrong[1] or second.wrong[1] else np.zeros(rounds + 1)
+    wrong = [np.clip(own.wrong[0] + off * own.wrong[1], 0.0, _MOST_WRONG) for own in (first, second)]
+    both = np.stack([_utilities(counts[:, group], i, j, same, rng, wrong[group]) for group in (0, 1)], axis=1)
     mu, draws = both[:1], both[1:]
     signs, drawn_signs = order_signs(mu, same), order_signs(draws, same)
     ranks, drawn_ranks = _ranks(signs, same)[0], _ranks(drawn_signs, same)
@@ -199,10 +208,13 @@ def compare(first: GroupOutcomes, second: GroupOutcomes, *, rounds: int = _ROUND
     )
 
 
-def _utilities(counts: FloatArray, i: IntArray, j: IntArray, same: BoolArray, rng: np.random.Generator) -> FloatArray:
+def _utilities(
+    counts: FloatArray, i: IntArray, j: IntArray, same: BoolArray, rng: np.random.Generator, wrong: FloatArray
+) -> FloatArray:
     """(B, K) utilities of one group from (B, 3, P) counts, less the mean of their component.
 
-    The first counts are those that were seen, with a prior around 0; the others are draws.
+    The first counts are those that were seen, with a prior around 0; the others are draws. wrong: (B,) how often a win is told
+    for the other value.
     """
     rounds, size = len(counts), len(same)
     wins, ties = np.zeros((rounds, size, size)), np.zeros((rounds, size, size))
@@ -215,7 +227,9 @@ def _utilities(counts: FloatArray, i: IntArray, j: IntArray, same: BoolArray, rn
     at_once = max(1, _MOST_NUMBERS // size**2)
     mu = np.concatenate(
         [
-            fit_map_batched(wins[some], ties[some] if margin > 0 else None, margin, _PRIOR_SD, prior_mean[some])[0]
+            fit_map_batched(
+                wins[some], ties[some] if margin > 0 else None, margin, _PRIOR_SD, prior_mean[some], wrong[some]
+            )[0]
             for some in (slice(start, start + at_once) for start in range(0, rounds, at_once))
         ]
     )

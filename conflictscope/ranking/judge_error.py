@@ -70,6 +70,11 @@ class JudgeError:
         return self._sd(-1.0, 1.0)
 
     @property
+    def wrong(self) -> tuple[float, float]:
+        """How often the wrong action is named where each is shown first as often as the other, and its standard error."""
+        return 0.5 * (self.wrong_first + self.wrong_second), self._sd(0.5, 0.5)
+
+    @property
     def flip(self) -> float:
         """The probability e, in [0, 0.5), of naming the wrong action where the order does not decide."""
         return min(self.wrong_first, self.wrong_second) / (1 - abs(self.order_bias))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -183,10 +183,14 @@ def _paired_difference(more: int, less: int, total: int) -> Figure:
 
 def judge_agreement(episodes: Iterable[JudgedEpisode]) -> JudgeAgreement | None:
     """How far judges of the same episodes agree; None where no episode has two. Every verdict is a category, unresolved too."""
-    said = [
+    return agreement_of(
         {judge: opinion(looks) for judge, looks in episode.deciding.items()} for episode in episodes if episode.looks
-    ]
-    said = [opinions for opinions in said if len(opinions) >= 2]
+    )
+
+
+def agreement_of(answers: Iterable[Mapping[str, Verdict]]) -> JudgeAgreement | None:
+    """The same from what each judge says of an episode; None where no episode has two answers."""
+    said = [opinions for opinions in answers if len(opinions) >= 2]
     if not said:
         return None
     judges = sorted({judge for opinions in said for judge in opinions})

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import log_ndtr
+from scipy.special import expit, log_ndtr
 
 from conflictscope.ranking.tally import Cells
 from conflictscope.rating import FloatArray, IntArray
@@ -207,18 +207,22 @@ def fit_map_batched(
     margin: ArrayLike = 0.0,
     prior_sd: float = PRIOR_SD,
     prior_mean: FloatArray | float = 0.0,
+    wrong: ArrayLike = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     """The most probable utilities for many count matrices at once, at a known margin.
 
     wins: (B, K, K), how often the value of the row beat that of the column. ties: (B, K, K), symmetric. margin: of ties, one
-    number or (B,), >= 0. prior_mean: of the utilities, one number or (B, K). Returns means (B, K) and covariances (B, K, K), the
-    latter from the curvature at the mean.
+    number or (B,), >= 0. prior_mean: of the utilities, one number or (B, K). wrong: chance that a win is told for the other
+    value, one number or (B,), in [0, 0.5). Returns means (B, K) and covariances (B, K, K), the latter from the curvature at the
+    mean.
     """
     rounds, size, _ = wins.shape
     i, j = np.triu_indices(size, 1)
     seen = np.any(wins[:, i, j] + wins[:, j, i] + (ties[:, i, j] if ties is not None else 0.0) > 0, axis=0)
     i, j = i[seen], j[seen]
-    margin = np.broadcast_to(np.asarray(margin, dtype=np.float64), (rounds,))[:, None]
+    margin, wrong = (
+        np.broadcast_to(np.asarray(each, dtype=np.float64), (rounds,))[:, None] for each in (margin, wrong)
+    )
     kinds: list[tuple[FloatArray, ArrayLike, ArrayLike]] = [
         (wins[:, i, j], margin, np.inf),
         (wins[:, j, i], -np.inf, -margin),
@@ -235,7 +239,7 @@ def fit_map_batched(
         d = mu[:, i] - mu[:, j]
         first, second = np.zeros_like(d), np.zeros_like(d)
         for count, low, high in kinds:
-            _, once, twice = interval(d, low, high)
+            once, twice = _seen_through(wrong, d, low, high)
             first += count * once
             second += count * twice
         between = np.zeros((rounds, size, size))
@@ -248,3 +252,19 @@ def fit_map_batched(
         if float(np.abs(step).max(initial=0.0)) < _BATCH_TOLERANCE:
             break
     return mu, np.linalg.inv(curvature)
+
+
+def _seen_through(wrong: FloatArray, d: FloatArray, low: ArrayLike, high: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """The first two derivatives of the log-probability of a level, or of the mirrored one in `wrong` of all cases.
+
+    The second is at most 0: where the mixture is not concave, a curvature that is too great makes a step that is too short.
+    """
+    log_p, once, twice = interval(d, low, high)
+    if not wrong.any():
+        return once, twice
+    log_other, other_once, other_twice = interval(d, np.negative(high), np.negative(low))
+    with np.errstate(divide="ignore"):  # no chance to be wrong
+        right = expit(np.log1p(-wrong) - np.log(wrong) + log_p - log_other)
+    first = right * once + (1 - right) * other_once
+    second = right * (twice + once**2) + (1 - right) * (other_twice + other_once**2) - first**2
+    return first, np.minimum(second, 0.0)

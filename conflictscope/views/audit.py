@@ -24,8 +24,13 @@ def print_audit(console: Console, found: Audit) -> None:
         plain(f"{found.episodes:,} episodes. Brackets are 95 % intervals, n is how many they rest on.\n", "dim")
     )
     _print_orders(console, found.orders)
-    if (agreement := found.agreement) is not None:
-        table = _table("agreement between judges", "", "n")
+    for title, agreement in (
+        ("agreement between judges", found.agreement),
+        ("verdicts, with those of judges who judged anew", found.judged_anew),
+    ):
+        if agreement is None:
+            continue
+        table = _table(title, "", "n")
         for (one, other), kappa in agreement.cohen.items():
             _add(table, f"{one} and {other}: Cohen's kappa", _figure(kappa), kappa)
         for name, coefficient in (("Fleiss' kappa", agreement.fleiss), ("Krippendorff's alpha", agreement.alpha)):

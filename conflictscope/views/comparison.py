@@ -23,25 +23,40 @@ _WIDTH_FOR_UTILITIES = 96
 
 
 def print_comparisons(console: Console, found: Comparisons) -> None:
-    """A summary of all comparisons, each of them in full where they are few, alignments, and what could not be compared."""
-    in_full = len(found.comparisons) <= _MOST_IN_FULL
+    """A summary of all comparisons, those in full that are few, alignments, what could not be compared, judges' errors."""
+    in_full = _in_full(found.comparisons)
     if len(found.comparisons) > 1:
         _print_summary(console, found.comparisons)
-    if in_full:
-        for comparison in found.comparisons:
-            _print_comparison(console, comparison)
-    elif found.comparisons:
-        console.print(plain("Each in full: fewer with --by, or all with --json.\n", "dim"))
+    for comparison in in_full:
+        _print_comparison(console, comparison)
+    if len(in_full) < len(found.comparisons):
+        which = "The others" if in_full else "Each"
+        console.print(plain(f"{which} in full: fewer with --by, or all with --json.\n", "dim"))
     for alignment in found.alignments:
-        _print_alignment(console, alignment, pairs=in_full)
+        _print_alignment(console, alignment, pairs=len(found.alignments) <= _MOST_IN_FULL)
     for reason in found.refused[:_MOST_REFUSED]:
         console.print(plain(f"not compared: {reason}", "yellow"))
     if len(found.refused) > _MOST_REFUSED:
         console.print(plain(f"not compared: {len(found.refused) - _MOST_REFUSED:,} more, see --json", "yellow"))
+    for told in found.judges:
+        console.print(plain(f"judge: {told}", "yellow" if told.startswith("not") else "dim"))
     told = "*: the 95 % interval excludes 0; of 20 figures that are 0, one will get it by chance."
     if found.comparisons:
         told += " Differences are what stands right of the arrow less what stands left, in probit units."
     console.print(plain(told, "dim"))
+
+
+def _in_full(comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
+    """All where they are few, else what a steering or a behaviour does to the plain condition, where that is few."""
+    for some in (comparisons, [comparison for comparison in comparisons if _with_plain(comparison)]):
+        if len(some) <= _MOST_IN_FULL:
+            return some
+    return ()
+
+
+def _with_plain(comparison: Comparison) -> bool:
+    by = comparison.by[0]
+    return by in (By.STEERING, By.BEHAVIOR) and not (by.of(comparison.first) and by.of(comparison.second))
 
 
 def _print_summary(console: Console, comparisons: Sequence[Comparison]) -> None:

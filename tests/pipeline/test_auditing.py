@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from benchmarks.audits import ERROR_RATE, ORDER_BIAS, true_shift, write_audited
 from conflictscope import pipeline
@@ -121,6 +123,48 @@ async def test_several_judges_of_one_run_are_told_apart(tmp_path: Path) -> None:
     assert not any("judges" in text for text in found.not_told)
 
 
+async def test_judges_who_judged_anew_are_held_beside_the_runs_own(tmp_path: Path) -> None:
+    """Their verdicts agree as far as those who err alike do, each has rows of its own, and no other part of the audit moves."""
+    path = write_audited(tmp_path, seed=4, scenarios=30, error_rate=0.0, order_bias=0.0)
+    world = tomllib.loads((tmp_path / "world.toml").read_text())
+    (tmp_path / "world.toml").write_text(tomli_w.dumps(world | {"judges": {"hasty": {"error_rate": 0.3}}}))
+    folder = (await pipeline.run_sweep(pipeline.load_sweep(str(path)), tmp_path / "runs")).folder
+    before = await pipeline.audit(folder)
+    assert before.judged_anew is None
+    assert any("agreement between judges, and" in text for text in before.not_told)
+    await pipeline.rejudge(folder, ["planted:judge"], orders="random", name="again")
+    await pipeline.rejudge(folder, ["planted:hasty"], orders="both")
+    found = await pipeline.audit(folder)
+    assert found.judged_anew is not None
+    assert found.judged_anew.judges == ("again", "planted:hasty", "planted:judge")
+    assert found.judged_anew.episodes == 120
+    kappas = {two: kappa.value for two, kappa in found.judged_anew.cohen.items()}
+    assert kappas["again", "planted:judge"] == 1
+    assert kappas["planted:hasty", "planted:judge"] < 0.7
+    [hasty] = [effect for effect in found.orders if effect.who == "planted:hasty" and effect.pair is None]
+    assert holds(hasty.error, 0.3)
+    assert not any("agreement between judges" in text for text in found.not_told)
+    same = ["agreement", "judge_retests", "retests", "unrated", "components", "stability", "beside", "shifts"]
+    assert all(getattr(found, part) == getattr(before, part) for part in same)
+    assert set(found.orders) > set(before.orders)
+
+
+async def test_a_judge_of_the_panel_that_judged_anew_has_rows_of_each(tmp_path: Path) -> None:
+    """A look of the one is no look of the other, though both have the model's name."""
+    path = write_audited(tmp_path, seed=4, scenarios=30, repeats=1)
+    world = tomllib.loads((tmp_path / "world.toml").read_text())
+    (tmp_path / "world.toml").write_text(tomli_w.dumps(world | {"judges": {"hasty": {"error_rate": 0.3}}}))
+    sweep = pipeline.load_sweep(str(path), ['judge.models=["planted:judge", "planted:hasty"]'])
+    folder = (await pipeline.run_sweep(sweep, tmp_path / "runs")).folder
+    before = await pipeline.audit(folder)
+    await pipeline.rejudge(folder, ["planted:hasty"], orders="random")
+    found = await pipeline.audit(folder)
+    assert found.orders[: len(before.orders)] == before.orders
+    assert {(effect.who, effect.both_orders) for effect in found.orders[len(before.orders) :]} == {
+        ("planted:hasty, anew", False)
+    }
+
+
 async def test_episodes_come_with_every_look_at_them(tmp_path: Path) -> None:
     """In the order of the looks; an episode that nobody looked at comes without."""
     alone = EpisodeRecord(Outcome(CHOICE, "s9", 1, "x", "y", Verdict.REFUSED), 0, (), (), None, 0.0)
@@ -179,7 +223,7 @@ def test_the_command_tells_it_in_words_and_as_one_json_document(tmp_path: Path) 
     document = json.loads(conflictscope("audit", "audited", "--json", cwd=tmp_path).stdout)
     assert document["run"] == "audited"
     assert document.keys() == {
-        "run", "episodes", "order", "judges", "judge_retest", "retest", "unrated", "variance", "stability", "reference", "not_told",
+        "run", "episodes", "order", "judges", "judged_anew", "judge_retest", "retest", "unrated", "variance", "stability", "reference", "not_told",
     }  # fmt: skip
 
     def figures(node: object) -> list[dict[str, float]]:

@@ -79,6 +79,32 @@ async def test_a_planted_shift_between_modes_is_found(runs: Path) -> None:
     assert {comparison.scenarios for comparison in found.comparisons} == {60}
 
 
+@pytest.mark.parametrize(
+    ("error_rate", "orders", "told"),
+    [
+        (
+            0.2,
+            "random",
+            "not corrected; errors draw utilities together, which passes for a shift between modes: fewer than 30",
+        ),
+        (0.2, "both", "corrected, as the judge names the wrong action in "),
+        (0.0, "both", "corrected, as the judge names the wrong action in 0.0% "),
+    ],
+)
+async def test_a_judges_error_is_told_where_it_may_pass_for_a_shift(
+    tmp_path: Path, error_rate: float, orders: str, told: str
+) -> None:
+    """Where conversations are held beside a mode without a judge; what is known of the error is corrected."""
+    (tmp_path / "world.toml").write_text(WORLD + f"[judge]\nerror_rate = {error_rate}\n")
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    sweep = pipeline.load_sweep(str(tmp_path / "sweep.toml"), [f'judge.orders="{orders}"', "repeats=1"])
+    folder = (await pipeline.run_sweep(sweep, tmp_path / "runs")).folder
+    [said] = (await pipeline.compare(folder, (By.MODE,))).judges
+    assert said.startswith(told)
+    [said] = (await pipeline.compare(folder, (By.STEERING, By.TARGET))).judges
+    assert "passes for a shift" not in said
+
+
 async def test_steering_moves_the_target_that_can_be_steered(runs: Path) -> None:
     """The steerable target gains, the other does not; the groups are the four steered ones, each beside its unsteered one."""
     found = await pipeline.compare(RunFolder.find("planted", runs / "runs"), (By.STEERING,))
@@ -112,7 +138,7 @@ def test_the_command_shows_it_and_prints_it_as_json(runs: Path) -> None:
     assert "helpfulness" in shown
     assert max(map(len, shown.splitlines())) <= 80
     document: dict[str, Any] = json.loads(conflictscope("compare", "planted", "--json", cwd=runs).stdout)
-    assert document.keys() == {"run", "comparisons", "alignments", "refused"}
+    assert document.keys() == {"run", "comparisons", "alignments", "refused", "judges"}
     assert document["run"] == "planted"
     comparison = next(c for c in document["comparisons"] if c["differ_in"] == ["mode"])
     assert comparison.keys() == {

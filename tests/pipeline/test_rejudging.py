@@ -130,6 +130,8 @@ async def test_what_cannot_be_is_refused_before_anything_is_asked(make_sweep: Ma
         ({"models": [JUDGE, "planted:x"], "name": "n"}, "is for the verdicts of one judge"),
         ({"models": [JUDGE], "name": "n", "overrides": ["judge.models=['a:b']"]}, "who judges is told by --judge"),
         ({"models": [JUDGE], "name": "n", "overrides": ["judge.temperature=9"]}, "judge.temperature"),
+        ({"models": [JUDGE], "name": "n", "overrides": ["judge.quotes=true"]}, "judge.quotes: is for a sweep"),
+        ({"models": [JUDGE], "name": "n", "overrides": ["judge.repeats=3"]}, "judge.repeats: is for a sweep"),
         ({"models": [JUDGE], "name": "n", "overrides": ["providers.openia.base_url='http://x'"]}, "providers.openia"),
         (
             {"models": [JUDGE], "name": "n", "overrides": ["prices.x.input_usd=1", "prices.x.output_usd=1"]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,9 +65,12 @@ def test_tau_counts_pairs_with_a_common_scale_only() -> None:
 # -- differences -------------------------------------------------------------------------------------------------------
 
 
-def test_utilities_are_the_most_probable_ones() -> None:
-    """The utilities that are compared maximise the probit likelihood times the prior, found by a general optimiser."""
-    first, second, _ = two_targets(np.random.default_rng(2), 90, 0.5, size=4)
+@pytest.mark.parametrize("wrong", [0.0, 0.12])
+def test_utilities_are_the_most_probable_ones(wrong: float) -> None:
+    """The utilities that are compared maximise the probit likelihood, as seen through a judge that errs, times the prior, found by
+    a general optimiser."""
+    both = two_targets(np.random.default_rng(2), 90, 0.5, size=4)[:2]
+    first, second = (replace(own, wrong=(wrong, 0.0)) for own in both)
     found = compare(first, second, rounds=2)
     for which, own in enumerate((first, second)):
 
@@ -74,7 +78,8 @@ def test_utilities_are_the_most_probable_ones() -> None:
             total = 0.5 * float(np.sum(u**2)) / _PRIOR_SD**2
             for (_, (a, b)), (wins, losses, _) in own.counts.items():
                 d = u[own.values.index(a)] - u[own.values.index(b)]
-                total -= wins * norm.logcdf(d) + losses * norm.logcdf(-d)
+                p = wrong + (1 - 2 * wrong) * norm.cdf(d)
+                total -= wins * np.log(p) + losses * np.log(1 - p)
             return total
 
         best = minimize(minus_log, np.zeros(4)).x
@@ -119,6 +124,28 @@ def test_differences_hold_the_planted_ones_19_times_of_20() -> None:
         taus.append(found.tau.low - 1e-9 <= kendalltau(*truth).statistic <= found.tau.high + 1e-9)
     assert 0.90 <= np.mean(held) <= 0.99
     assert np.mean(taus) >= 0.9
+
+
+def test_a_judge_that_errs_in_one_group_makes_no_difference() -> None:
+    """Coverage over 40 planted pairs of targets, of which the second is seen through a judge that errs: where that is known, and
+    not where it is not."""
+    rng = np.random.default_rng(7)
+    held: dict[bool, list[bool]] = {True: [], False: []}
+    for _ in range(40):
+        first, second, truth = two_targets(rng, 600, 0.0)
+        seen = {
+            key: (lost, won, 0) if rng.random() < 0.15 else (won, lost, 0)
+            for key, (won, lost, _) in second.counts.items()
+        }
+        for known in held:
+            judged = replace(second, counts=seen, wrong=(0.15, 0.01) if known else (0.0, 0.0))
+            for shift in compare(first, judged, rounds=300).shifts:
+                k = first.values.index(shift.value)
+                held[known].append(
+                    shift.utility_difference.low <= truth[1, k] - truth[0, k] <= shift.utility_difference.high
+                )
+    assert 0.90 <= np.mean(held[True]) <= 0.99
+    assert np.mean(held[False]) < 0.85
 
 
 def test_the_same_scenarios_tell_more_than_others() -> None:

@@ -91,7 +91,7 @@ def audited(judge: str = "planted:judge", values: tuple[str, ...] = NAMES) -> Au
     share = Figure(0.12, 0.08, 0.17, 240)
     pairs = [None, *combinations(values, 2)]
     orders = tuple(OrderEffect(judge, pair, True, 240, share, bias=share, error=share) for pair in pairs)
-    return Audit(240, orders, None, (), (), (), (), (), (), (), ())
+    return Audit(240, orders, None, None, (), (), (), (), (), (), (), ())
 
 
 def timeline(stretches: int = 30) -> list[Stretch]:

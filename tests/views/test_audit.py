@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from conflictscope.audit import Audit, Beside, Figure, OrderEffect, PairBeside, ShiftBeside, Unrated
+from conflictscope.audit import Audit, Beside, Figure, JudgeAgreement, OrderEffect, PairBeside, ShiftBeside, Unrated
 from conflictscope.outcome import Group, Mode, Verdict
 from conflictscope.views import print_audit
 
@@ -28,6 +28,7 @@ def audit(name: str = "alpha", rows: int = 1) -> Audit:
         episodes=80,
         orders=tuple(OrderEffect(name, pair, True, 80, share, share, share, share, share) for _ in range(rows)),
         agreement=None,
+        judged_anew=JudgeAgreement((name, "y"), 80, {(name, "y"): share}, None, None),
         judge_retests=(),
         retests=(),
         unrated=(Unrated(group, pair, share, {Verdict.NEITHER: share}),),
@@ -48,6 +49,7 @@ def test_conclusions_that_change_are_named_in_words() -> None:
         "moves -30 points [-40, -20] by ours, the other way: +10 points [+5, +20] by the reference",
         "4 conclusions would change",
         "40% neither",
+        "alpha and y: Cohen's kappa +0.40 [+0.30, +0.50] 80",
         "not told: what depends on the user model",
     ):
         assert words in text

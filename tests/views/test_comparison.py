@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from rich.console import Console
@@ -56,7 +57,7 @@ def alignment() -> Alignment:
 
 def test_resolved_differences_are_marked() -> None:
     """A difference whose interval excludes 0 has a mark, the other none; ranks, tau and what is not shared are shown."""
-    text = shown(Comparisons((comparison(),), (), ()))
+    text = shown(Comparisons((comparison(),), (), (), ("the judge errs",)))
     care, thrift = (next(line for line in text.splitlines() if value in line) for value in ("care", "thrift"))
     assert "+0.80 [+0.50, +1.10]*" in care
     assert "-0.10 [-0.30, +0.10]*" not in thrift
@@ -64,6 +65,7 @@ def test_resolved_differences_are_marked() -> None:
     assert "multiple_choice → open_ended" in text
     assert "120 scenarios shared (3 and 0 not)" in text
     assert "tau +0.33 [-0.33, +1.00]" in text
+    assert "judge: the judge errs" in text
 
 
 def test_an_alignment_tells_gain_and_what_there_was_to_gain() -> None:
@@ -97,6 +99,21 @@ def test_many_comparisons_are_a_row_each() -> None:
     assert "model70" in rows[0]
     assert sum("multiple_choice" in line for line in lines) == 1
     assert not any("care" in line for line in lines)
+
+
+def test_what_a_behaviour_does_to_the_plain_condition_is_told_in_full_among_many() -> None:
+    """Five behaviours make fifteen comparisons: the five with the plain condition are in full, the others a row each."""
+    groups = [OPEN, *(replace(OPEN, behavior=f"mine{n}") for n in range(5))]
+    text = shown(Comparisons(tuple(comparison(*two) for two in combinations(groups, 2)), (), ()))
+    assert [f"plain → mine{n}  120 scenarios shared" in text for n in range(5)] == [True] * 5
+    assert text.count("scenarios shared") == 5
+    assert "The others in full: fewer with --by, or all with --json." in text
+
+
+def test_an_alignment_keeps_its_pairs_beside_many_comparisons() -> None:
+    """Four steerings in three modes are many comparisons, and each alignment is still told by pair."""
+    many = [comparison(CHOICE, Group(f"model{n:02}", Mode.MULTIPLE_CHOICE)) for n in range(30)]
+    assert "care > thrift  " in shown(Comparisons(tuple(many), (alignment(),), ())).replace("states care > thrift", "")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])

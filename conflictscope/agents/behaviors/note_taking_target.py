@@ -25,7 +25,11 @@ concerned, what was asked, what you mean to do and why. Your notes so far:
 
 
 class NoteTakingTarget(Behavior):
-    """May write notes while it answers, and has them before it in every later message; nobody else sees them."""
+    """May write notes while it answers, and has them before it in every later message; nobody else sees them.
+
+    Where an episode is two questions, each asked as if it were the only one, each has a notebook of its own: a note on the first
+    would tell of it in the second.
+    """
 
     role = Role.TARGET
     calls_per_episode = 1.5
@@ -36,6 +40,8 @@ class NoteTakingTarget(Behavior):
 
     def instructions(self, instructions: str, turn: Turn) -> str:
         """The tool, and the notes."""
+        if len(turn.transcript) == 1:  # a conversation begins, or the second question of an episode is asked
+            self.notes = []
         notes = "\n".join(f"- {fence(' '.join(note.split()))}" for note in self.notes)
         return (instructions + _PART.format(notes=notes or "(none)")).strip()
 

@@ -68,13 +68,14 @@ async def test_a_behaviour_of_the_target_is_played_in_every_mode(tmp_path: Path,
     assert rows(database, f"{calls} '%|{mode}|%'") == [(24,)]
 
 
-async def test_a_target_that_thinks_over_one_action_does_not_see_the_other(tmp_path: Path) -> None:
-    """Its requests beside the conversation hold the question asked now, as the conversation does."""
-    sweep = sweep_in(tmp_path, 'modes=["action_rating"]', 'behaviors=["hesitant_target"]')
+@pytest.mark.parametrize("behavior", ["hesitant_target", "note_taking_target"])
+async def test_a_target_that_thinks_over_one_action_does_not_see_the_other(tmp_path: Path, behavior: str) -> None:
+    """Its requests, those beside the conversation too, hold the question asked now, and no note on the other one."""
+    sweep = sweep_in(tmp_path, 'modes=["action_rating"]', f'behaviors=["{behavior}"]')
     database = await play(sweep, tmp_path)
     actions = {scenario.id: (scenario.action_a, scenario.action_b) for scenario in sweep.scenarios}
-    query = """SELECT e.scenario_id, body(c.request) FROM calls c JOIN episodes e ON e.key = c.scope
-               WHERE c.role = 'target' AND c.scope LIKE '%|hesitant_target'"""
+    query = f"""SELECT e.scenario_id, body(c.request) FROM calls c JOIN episodes e ON e.key = c.scope
+                WHERE c.role = 'target' AND c.scope LIKE '%|{behavior}'"""
     found = rows(database, query)
     assert len(found) == 16
     for scenario_id, request in found:
