@@ -151,4 +151,4 @@ def test_a_letter_that_is_no_option_is_not_read(letters: str) -> None:
 @pytest.mark.parametrize("characters", [20_000, 1_000_000])
 def test_a_model_that_repeats_itself_up_to_its_limit_chooses_nothing(repeated: str, characters: int) -> None:
     """And no pattern needs minutes for it."""
-    assert read_letter("answer " + repeated * (characters // len(repeated)), "ABCD") is None
+    assert read_letter("Well, " + repeated * (characters // len(repeated)), "ABCD") is None
