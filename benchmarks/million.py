@@ -4,9 +4,11 @@
 
 Planted models in process, latency 0: TARGETS x SCENARIOS x repeats. `plan`, `run` and the others are started as a user starts
 them, each in a process of its own, whose memory is its peak of resident memory and whose CPU is that of all its threads.
-The run is watched from outside: a row for each tenth of its episodes. It ends when all but LEFT have ended, so that it can be
-resumed with a few left, and then once more with none. Linux only: figures come from /proc. A million take about half an
-hour on an idle core and 12 GB of disk under --folder (default: the system's temporary folder); 30,000 take a minute.
+The run is watched from outside: a row for each tenth of its episodes. Its last tenth is played in TURNS stretches, in turns with
+the first tenth of another run of the same sweep, so that both meet the same machine. It ends when all but LEFT have ended, so
+that it can be resumed with a few left, and then once more with none. Linux only: figures come from /proc. A million take about
+forty minutes on an idle machine and 12 GB of disk under --folder (default: the system's temporary folder); 30,000, the fewest,
+two minutes.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -33,7 +36,9 @@ from benchmarks.worlds import write_sweep
 TARGETS = 2
 SCENARIOS = 10_000
 LEFT = 500  # episodes; more than are in flight when enough have ended
-NAME = "million"
+TURNS = 3
+LEAST = 30_000  # episodes; of fewer, a turn is over before it is seen
+NAME, FRESH = "million", "first-tenth"
 _COMMAND = [sys.executable, "-m", "conflictscope"]
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _POLL_S = 0.1
@@ -87,8 +92,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=1_000_000, help="about as many (default: 1,000,000)")
     parser.add_argument("--folder", type=Path, help="where the run is made, and deleted at the end")
     given = parser.parse_args()
-    if given.episodes < 10 * TARGETS:
-        parser.error(f"--episodes: at least {10 * TARGETS}, got {given.episodes}")
+    if given.episodes < LEAST:
+        parser.error(f"--episodes: at least {LEAST:,}, got {given.episodes}")
     if given.folder is not None and not given.folder.is_dir():
         parser.error(f"--folder: no folder {str(given.folder)!r}")
     scenarios = min(SCENARIOS, max(1, given.episodes // (10 * TARGETS)))
@@ -119,8 +124,11 @@ def measure(folder: Path, scenarios: int, repeats: int) -> tuple[list[Row], list
     at = ["--runs-dir", str(runs)]
     run = ["run", sweep, "--name", NAME, "--no-live", *at]
     rows = [timed("plan", ["plan", sweep, *at])]
-    whole, tenths = growing([*run, "--set", f"limits.done_share={1 - LEFT / planned}"], runs / NAME, planned)
-    rows += [*tenths, whole]
+    samples, whole = growing(run, runs / NAME, 0.9 * planned, planned, "run, nine tenths, with its ranking")
+    rows += [*stretches(samples, "run, tenth", 9), whole]
+    first, last = in_turns(run, runs, planned)
+    rows += [first, last]
+    shutil.rmtree(runs / FRESH)
     rows += [
         timed("resume, a few left", run),
         timed("resume, nothing left", run),
@@ -134,11 +142,13 @@ def measure(folder: Path, scenarios: int, repeats: int) -> tuple[list[Row], list
         rows.append(timed(f"export, {fmt}", ["export", NAME, "--format", fmt, "-o", str(folder / fmt), *at]))
         rows[-1].file_bytes, rows[-1].episodes = _size(folder / fmt), planned
     rows += looked_at(runs)
-    first, last = tenths[0], tenths[-1]
     peak = max(rows, key=lambda row: row.memory_mb)
-    cpu, wall = last.cpu_s / first.cpu_s, last.wall_s / first.wall_s
+    cpu, wall = (
+        (getattr(last, name) / (last.episodes or 1)) / (getattr(first, name) / (first.episodes or 1))
+        for name in ("cpu_s", "wall_s")
+    )
     return rows, [
-        f"The last tenth took {cpu:.2f} times the CPU and {wall:.2f} times the time of the first.",
+        f"In turns, the last tenth took {cpu:.2f} times the CPU and {wall:.2f} times the time of the first.",
         f"The most memory was that of `{peak.step}`: {peak.memory_mb:,.0f} MB.",
     ]
 
@@ -150,28 +160,33 @@ def timed(step: str, command: Sequence[str]) -> Row:
     return _row(step, process, errors, began, ended)
 
 
-def growing(command: Sequence[str], run: Path, planned: int) -> tuple[Row, list[Row]]:
-    """A run to its end, and its tenths, each as it was when that many episodes were in its file."""
+def growing(command: Sequence[str], run: Path, wanted: float, planned: int, step: str) -> tuple[list[Sample], Row]:
+    """A run until so many episodes are wanted no more: as it was from its first new episode to its last, and all that it took."""
+    command = [*command, "--set", f"limits.done_share={wanted / planned}"]
+    before = _episodes(run) if run.exists() else 0
     began, (process, errors) = time.perf_counter(), _start(command)
     samples: list[Sample] = []
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
         time.sleep(_POLL_S)
         sample = _sample(process.pid, began, run)
-        if sample is not None and (not samples or sample.episodes > samples[-1].episodes):
+        if sample is not None and sample.episodes > (samples[-1].episodes if samples else before):
             if 100 * sample.episodes // planned > (100 * samples[-1].episodes // planned if samples else 0):
-                progress(f"run: {sample.episodes:,} of {planned:,}, {sample.memory_mb:,.0f} MB")
+                progress(f"{run.name}: {sample.episodes:,} of {planned:,}, {sample.memory_mb:,.0f} MB")
             samples.append(sample)
-    whole = _row("run, all of it, with its ranking", process, errors, began, ended)
-    # From the first episode to the last that was seen: what comes before and after is not told by the episode.
+    return samples, _row(step, process, errors, began, ended)
+
+
+def stretches(samples: Sequence[Sample], step: str, count: int) -> list[Row]:
+    """What equal parts of it took, from the first episode to the last that were seen: what comes before and after is not told."""
     at = [samples[0]]
-    for tenth in range(1, 10):
-        wanted = samples[0].episodes + (samples[-1].episodes - samples[0].episodes) * tenth // 10
+    for number in range(1, count):
+        wanted = samples[0].episodes + (samples[-1].episodes - samples[0].episodes) * number // count
         later = next(place for place, sample in enumerate(samples) if sample.episodes > wanted)
         at.append(samples[later - 1].between(samples[later], wanted))
     at.append(samples[-1])
-    rows = [
+    return [
         Row(
-            f"run, tenth {number}",
+            f"{step} {number}",
             after.at_s - before.at_s,
             after.cpu_s - before.cpu_s,
             after.memory_mb,
@@ -180,7 +195,33 @@ def growing(command: Sequence[str], run: Path, planned: int) -> tuple[Row, list[
         )
         for number, (before, after) in enumerate(pairwise(at), start=1)
     ]
-    return whole, rows
+
+
+def in_turns(run: Sequence[str], runs: Path, planned: int) -> tuple[Row, Row]:
+    """The first tenth of a run like this one, and the last tenth of this one."""
+    fresh = [FRESH if word == NAME else word for word in run]
+    found: tuple[list[Row], list[Row]] = ([], [])
+    for turn in range(1, TURNS + 1):
+        share = turn / TURNS / 10
+        least = planned - LEFT if turn == TURNS else planned
+        for rows, command, folder, wanted in (
+            (found[0], fresh, runs / FRESH, share * planned),
+            (found[1], run, runs / NAME, min(least, (0.9 + share) * planned)),
+        ):
+            samples, _ = growing(command, folder, wanted, planned, f"{folder.name}, turn {turn}")
+            rows += stretches(samples, f"{folder.name}, turn", 1)
+    return _sum("a first tenth, in turns with the last", found[0]), _sum("run, tenth 10, in turns", found[1])
+
+
+def _sum(step: str, rows: Sequence[Row]) -> Row:
+    return Row(
+        step,
+        sum(row.wall_s for row in rows),
+        sum(row.cpu_s for row in rows),
+        max(row.memory_mb for row in rows),
+        sum(row.episodes or 0 for row in rows),
+        sum(row.file_bytes or 0 for row in rows),
+    )
 
 
 def looked_at(runs: Path) -> Iterator[Row]:
@@ -246,13 +287,19 @@ def _told(row: Row) -> Row:
 def _sample(process: int, began: float, run: Path) -> Sample | None:
     """How a run stands; None where it has no episode yet, or its process no more."""
     try:
-        with closing(sqlite3.connect(f"{(run / 'run.db').as_uri()}?mode=ro", uri=True)) as database:
-            [episodes] = database.execute("SELECT coalesce(max(seq), 0) FROM episodes").fetchone()
+        episodes = _episodes(run)
         cpu_s, memory_mb, _ = _used(process)
     except (sqlite3.Error, OSError, TypeError):
         return None
     size = sum(path.stat().st_size for path in run.glob("run.db*"))
     return Sample(time.perf_counter() - began, cpu_s, memory_mb, size, episodes) if episodes else None
+
+
+def _episodes(run: Path) -> int:
+    """How many episodes are in its file. Raises sqlite3.Error where there is none yet."""
+    with closing(sqlite3.connect(f"{(run / 'run.db').as_uri()}?mode=ro", uri=True)) as database:
+        [episodes] = database.execute("SELECT coalesce(max(seq), 0) FROM episodes").fetchone()
+    return int(episodes)
 
 
 def _used(process: int) -> tuple[float, float, float]:
