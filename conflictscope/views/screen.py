@@ -228,9 +228,8 @@ def _grid(
     signs: Signs,
     keys: bool,
 ) -> list[Text]:
-    """Rankings in as few columns as show them all; where even the most do not, the rest are counted."""
-    rankings = snapshot.rankings[max(0, min(first, len(snapshot.rankings) - 1)) :]
-    before = len(snapshot.rankings) - len(rankings)
+    """Rankings in as few columns as show them all, wherever one has scrolled to; where the most do not, the rest are counted."""
+    rankings = snapshot.rankings
     if not rankings or room < 1:
         return []
     tallest = max(len(ranking.ratings) for ranking in rankings) + 1
@@ -238,6 +237,9 @@ def _grid(
     columns = min(most, len(rankings), max(1, round(width / _ROOMY_CELL)))
     while columns < most and math.ceil(len(rankings) / columns) * tallest > room:
         columns += 1
+    all_fit = math.ceil(len(rankings) / columns) * tallest <= room
+    before = 0 if all_fit else max(0, min(first, len(rankings) - 1))
+    rankings = rankings[before:]
     fits = columns * max(1, room // tallest)
     if before or fits < len(rankings):
         fits = columns * max(1, (room - 1) // tallest)
