@@ -35,7 +35,8 @@ _PLACES = re.compile(r' (?:d|transform)="[^"<>]*"')
 _DIGITS = re.compile(r"(\.\d\d)\d+")  # of a pixel: the rest is most of a file
 _MARKS = re.compile(r' role="graphics-\w+" aria-roledescription="[\w -]*"')  # of no use to those who hear a page
 _OWN_NAMES = re.compile(r'( id="|url\(#)(gradient|clip)_?\d+')  # counted through all charts of a process
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# Laid out here, shown there: fonts of one width, whatever the machine; the system's own is wider on some, and names are cut.
+_FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 
 # Told apart by people who see few colours (after Okabe and Ito 2008), each with a contrast of at least 3 to white and to the dark
 # background.
@@ -112,7 +113,7 @@ def _finite(part: Any) -> Any:
 
 
 def theme(dark: bool) -> dict[str, Any]:
-    """A Vega-Lite config for a light or a dark page: its own background, the system's font."""
+    """A Vega-Lite config for a light or a dark page: its own background, a font that is as wide on every machine."""
     return _theme("#e4e6ea" if dark else "#23262b", "#a9adb5" if dark else "#5a5f68")
 
 
