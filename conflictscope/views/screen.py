@@ -289,10 +289,10 @@ def _cell(
         if rank is None:
             lines.append(text.append("  never compared", "dim"))
             continue
-        text.append(f" {rating.mu:+6.2f} ", "bold")
+        text.append(f" {rating.mu:+z6.2f} ", "bold")
         text.append_text(_moved(changes.get((ranking.group, value)), numbers, signs))
         if numbers:
-            text.append(f" [{rating.low:+6.2f}, {rating.high:+6.2f}] ".ljust(19), "dim")
+            text.append(f" [{rating.low:+z6.2f}, {rating.high:+z6.2f}] ".ljust(19), "dim")
         if bar >= 6:
             text.append(" ").append_text(_bar(rating, scale, bar, signs))
         lines.append(text)
@@ -333,7 +333,7 @@ def _moved(change: Change | None, numbers: bool, signs: Signs) -> Text:
     text = Text()
     mu = change.mu if change is not None else 0.0
     style = "green" if mu > 0 else "red"
-    told = f"{mu:+.2f}"
+    told = f"{mu:+z.2f}"
     moved = abs(mu) >= 0.05
     if change is not None and change.ranks:
         style = "bold green" if change.ranks > 0 else "bold red"

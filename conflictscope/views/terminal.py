@@ -126,7 +126,7 @@ def _indented(text: str, style: str) -> Padding:
 
 
 def _in_one_line(ranking: Ranking) -> str:
-    return " > ".join(f"{value} {rating.mu:+.2f}" for value, rating in ranking.ratings.items())
+    return " > ".join(f"{value} {rating.mu:+z.2f}" for value, rating in ranking.ratings.items())
 
 
 def _one_line(text: Text) -> Text:
@@ -161,9 +161,9 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
             table.add_row("-", plain(value), "", *["never compared"] * intervals)
             continue
         rank = f"{ranks[value]}."
-        interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
+        interval = [Text(f"[{rating.low:+z.2f}, {rating.high:+z.2f}]")] if intervals else []
         bar = [_bar(*((at - low) / span for at in (rating.low, rating.mu, rating.high)))] if bars else []
-        table.add_row(rank, plain(value), f"{rating.mu:+.2f}", *interval, *bar)
+        table.add_row(rank, plain(value), f"{rating.mu:+z.2f}", *interval, *bar)
     return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
 

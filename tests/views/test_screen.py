@@ -110,6 +110,15 @@ def test_lanes_in_trouble_come_first() -> None:
     assert "and 9 more lanes: 9 in flight, 9 errors" in shown
 
 
+def test_a_utility_of_nearly_0_has_no_minus() -> None:
+    """A value in the middle stands at 0, not at a little less than that."""
+    found = snapshot(1)
+    middle = replace(found.rankings[0], ratings=dict.fromkeys(found.rankings[0].ratings, Rating(-0.001, 0.0)))
+    shown = text_of(screen(replace(found, rankings=[middle]), 60, 200))
+    assert "+0.00" in shown
+    assert "-0.00" not in shown
+
+
 def test_values_that_moved_lately_have_arrows() -> None:
     """A value that rose or fell in rank has an arrow with the number of ranks, one that only moved has its own sign."""
     found = snapshot(1)

@@ -216,8 +216,8 @@ def _ranking_rows(ranking: Ranking) -> list[list[Cell]]:
             [
                 "" if rank is None else str(rank),
                 value,
-                f"{rating.mu:.2f}",
-                f"{rating.low:.2f} to {rating.high:.2f}",
+                f"{rating.mu:z.2f}",
+                f"{rating.low:z.2f} to {rating.high:z.2f}",
                 "" if above is None else f"{above:.0%}",
             ]
         )
