@@ -9,6 +9,8 @@ import re
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from conflictscope.scenario import Scenario
 from conflictscope.store import RunWriter
 from conflictscope.views.text import visible
 from conflictscope.views.web import NoSuchRun, TooManyRuns
-from tests.commands import conflictscope
+from tests.commands import conflictscope, environment
 from tests.hostile import HOSTILE
 
 SHUT = "default-src 'none'"
@@ -423,6 +425,25 @@ async def test_tokens_of_two_folders_differ(tmp_path: Path) -> None:
         async with viewing(tmp_path / name) as client:
             tokens.add(token(client))
     assert len(tokens) == 2
+
+
+def test_what_charts_need_is_there_before_somebody_comes(tmp_path: Path) -> None:
+    """Altair takes a while to be imported: whoever opens the first page does not wait for it."""
+    program = f"""
+import asyncio, sys
+from pathlib import Path
+from conflictscope.pipeline.viewing import view_runs
+
+async def main():
+    assert "altair" not in sys.modules
+    serving = asyncio.create_task(view_runs(Path({str(tmp_path)!r}), "127.0.0.1", 0, print))
+    while "altair" not in sys.modules:
+        await asyncio.sleep(0.01)
+    serving.cancel()
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True, timeout=60)
 
 
 async def test_viewers_share_one_monitor_and_the_slow_get_the_newest(tmp_path: Path) -> None:
