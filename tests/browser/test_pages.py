@@ -77,6 +77,15 @@ def test_a_phone_shows_a_page_without_sideways_scrolling(name: str, site: Site, 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.parametrize("name", ["run", "episodes"])
+def test_a_phone_shows_what_became_of_an_episode(name: str, site: Site, open_page: OpenPage) -> None:
+    """Beside the scenario, before anybody has scrolled a table."""
+    page = open_page(address(site, name), width=360)
+    box = page.get_by_role("columnheader", name="Verdict").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 360
+
+
 def test_charts_of_a_report_cut_no_name(site: Site, open_page: OpenPage) -> None:
     """Where nothing can be scrolled to: to the left of the box that they stand in."""
     page = open_page(address(site, "report"))

@@ -226,7 +226,7 @@ def _ranking_rows(ranking: Ranking) -> list[list[Cell]]:
 
 def _latest(row: EpisodeRow, path: str) -> list[Cell]:
     link = {"text": row.scenario_id, "href": f"{path}/episodes/{row.seq}"}
-    return [link, str(row.group), found(row), moment(row.created_at)]
+    return [link, found(row), str(row.group), moment(row.created_at)]
 
 
 def found(row: EpisodeRow) -> str:
