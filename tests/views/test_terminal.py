@@ -95,6 +95,16 @@ def test_a_utility_of_nearly_0_has_no_minus() -> None:
     assert "value0  +0.00  [+0.00, +0.00]" in shown(on)
 
 
+def test_bars_are_drawn_with_what_the_terminal_can_show() -> None:
+    """In ASCII where it is not UTF-8."""
+    raw = io.BytesIO()
+    on = Console(file=io.TextIOWrapper(raw, "ascii", "replace"), width=100, highlight=False, color_system=None)
+    print_rankings(on, [ranking()])
+    on.file.flush()
+    assert b"--o" in raw.getvalue()
+    assert b"?" not in raw.getvalue()
+
+
 def test_a_truth_that_differs_is_not_hidden() -> None:
     """Beside a planted truth, an equal ranking says so, and so does one that is not."""
     on = console(100)
