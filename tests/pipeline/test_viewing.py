@@ -328,6 +328,7 @@ async def test_a_planted_sweep_on_every_page(tmp_path: Path, make_sweep: Callabl
         page = (await client.get("/runs/one")).text
         assert "240 of 240" in page
         assert "Posterior ranking" in page
+        assert "the judge's error" in page  # which is not in these figures
         assert page.count('data-chart="ratings-') == 6
         charts = (await client.get("/runs/one/charts")).json()
         assert {"doubt", "throughput", "spend"} <= charts["charts"].keys()
