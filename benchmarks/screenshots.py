@@ -165,6 +165,8 @@ def take(page: Page, path: Path) -> None:
 
 def main() -> None:
     """Run, catch, show, write."""
+    if any(word.startswith("-") for word in sys.argv[1:]):
+        sys.exit(__doc__)
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/images")
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.views reading
 
-reading: a run file of EPISODES episodes (three targets, two modes, six values; two looks of a judge and three calls each; 3 GB)
-is written as a runner writes it, and read in a process of its own: the first board, then a board each second while 200 episodes
-per second are added, then pages of episodes without and with a search.
+reading: a run file of EPISODES episodes (three targets, two modes, six values; two looks of a judge and three calls each; 0.8
+GB) is written as a runner writes it, and read in a process of its own: the first board, then a board each second while 200
+episodes per second are added, then pages of episodes without and with a search.
 """
 
 from __future__ import annotations

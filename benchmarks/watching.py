@@ -154,6 +154,8 @@ def looks() -> dict[str, Callable[[Path, str], AbstractContextManager[None]]]:
 
 def main() -> None:
     """Measure and print."""
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         print(COLUMNS)
         for pace, settings in PACES.items():

@@ -221,7 +221,7 @@ def _print(console: Console, table: Table, told: str = "") -> None:
 
 
 def _figure(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{figure.value:+.2f} [{figure.low:+.2f}, {figure.high:+.2f}]"
+    return "-" if figure is None else f"{figure.value:+z.2f} [{figure.low:+z.2f}, {figure.high:+z.2f}]"
 
 
 def _share(figure: Figure | None) -> str:

@@ -70,7 +70,7 @@ def _print_summary(console: Console, comparisons: Sequence[Comparison]) -> None:
                 Padding(plain(sides(row)), (0, 0, 0, 2)),
                 f"{row.scenarios:,}",
                 _figure(row.tau),
-                f"{row.rho.value:+.2f}" if row.rho else "-",
+                f"{row.rho.value:+z.2f}" if row.rho else "-",
                 f"{row.resolved}/{len(row.shifts)}",
             )
     console.print(table)
@@ -95,7 +95,7 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
     ends = [abs(end) for s in comparison.shifts for end in (s.utility_difference.low, s.utility_difference.high)]
     table = _table("", "rank", "", *(["utility"] if utilities else []), "difference", *([""] if bars else []))
     for shift in comparison.shifts:
-        both = [f"{shift.utilities[0]:+.2f} → {shift.utilities[1]:+.2f}"] if utilities else []
+        both = [f"{shift.utilities[0]:+z.2f} → {shift.utilities[1]:+z.2f}"] if utilities else []
         bar = [_bar(shift.utility_difference, max(ends))] if bars else []
         table.add_row(
             plain(shift.value),
@@ -181,7 +181,7 @@ def _side(by: By, group: Group) -> str:
 
 
 def _figure(estimate: Estimate | None) -> str:
-    return "-" if estimate is None else f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    return "-" if estimate is None else f"{estimate.value:+z.2f} [{estimate.low:+z.2f}, {estimate.high:+z.2f}]"
 
 
 def _signed(steps: float) -> str:

@@ -228,9 +228,8 @@ def _grid(
     signs: Signs,
     keys: bool,
 ) -> list[Text]:
-    """Rankings in as few columns as show them all; where even the most do not, the rest are counted."""
-    rankings = snapshot.rankings[max(0, min(first, len(snapshot.rankings) - 1)) :]
-    before = len(snapshot.rankings) - len(rankings)
+    """Rankings in as few columns as show them all, wherever one has scrolled to; where the most do not, the rest are counted."""
+    rankings = snapshot.rankings
     if not rankings or room < 1:
         return []
     tallest = max(len(ranking.ratings) for ranking in rankings) + 1
@@ -238,6 +237,9 @@ def _grid(
     columns = min(most, len(rankings), max(1, round(width / _ROOMY_CELL)))
     while columns < most and math.ceil(len(rankings) / columns) * tallest > room:
         columns += 1
+    all_fit = math.ceil(len(rankings) / columns) * tallest <= room
+    before = 0 if all_fit else max(0, min(first, len(rankings) - 1))
+    rankings = rankings[before:]
     fits = columns * max(1, room // tallest)
     if before or fits < len(rankings):
         fits = columns * max(1, (room - 1) // tallest)
@@ -287,10 +289,10 @@ def _cell(
         if rank is None:
             lines.append(text.append("  never compared", "dim"))
             continue
-        text.append(f" {rating.mu:+6.2f} ", "bold")
+        text.append(f" {rating.mu:+z6.2f} ", "bold")
         text.append_text(_moved(changes.get((ranking.group, value)), numbers, signs))
         if numbers:
-            text.append(f" [{rating.low:+6.2f}, {rating.high:+6.2f}] ".ljust(19), "dim")
+            text.append(f" [{rating.low:+z6.2f}, {rating.high:+z6.2f}] ".ljust(19), "dim")
         if bar >= 6:
             text.append(" ").append_text(_bar(rating, scale, bar, signs))
         lines.append(text)
@@ -331,7 +333,7 @@ def _moved(change: Change | None, numbers: bool, signs: Signs) -> Text:
     text = Text()
     mu = change.mu if change is not None else 0.0
     style = "green" if mu > 0 else "red"
-    told = f"{mu:+.2f}"
+    told = f"{mu:+z.2f}"
     moved = abs(mu) >= 0.05
     if change is not None and change.ranks:
         style = "bold green" if change.ranks > 0 else "bold red"

@@ -89,7 +89,7 @@ def print_rankings(
     if not rankings:
         console.print("No outcome yet, so nothing to rank.")
     for ranking in rankings:
-        console.print(_ranking_table(ranking, console.width))
+        console.print(_ranking_table(ranking, console.width, ascii_only=console.options.ascii_only))
         if truths is not None and (truth := truths.get(str(ranking.group))) is not None:
             same = list(truth) == ranking.order
             mark = "equals the ranking" if same else "DIFFERS from the ranking"
@@ -126,7 +126,7 @@ def _indented(text: str, style: str) -> Padding:
 
 
 def _in_one_line(ranking: Ranking) -> str:
-    return " > ".join(f"{value} {rating.mu:+.2f}" for value, rating in ranking.ratings.items())
+    return " > ".join(f"{value} {rating.mu:+z.2f}" for value, rating in ranking.ratings.items())
 
 
 def _one_line(text: Text) -> Text:
@@ -134,7 +134,7 @@ def _one_line(text: Text) -> Text:
     return text
 
 
-def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> RenderableType:
+def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True, ascii_only: bool = False) -> RenderableType:
     """One ranking: a line for its group, a line a value. intervals: also as numbers, not only as bars.
 
     Where the terminal is narrow, the bars go first, then the intervals; rank, value and utility stay.
@@ -161,17 +161,19 @@ def _ranking_table(ranking: Ranking, width: int, *, intervals: bool = True) -> R
             table.add_row("-", plain(value), "", *["never compared"] * intervals)
             continue
         rank = f"{ranks[value]}."
-        interval = [Text(f"[{rating.low:+.2f}, {rating.high:+.2f}]")] if intervals else []
-        bar = [_bar(*((at - low) / span for at in (rating.low, rating.mu, rating.high)))] if bars else []
-        table.add_row(rank, plain(value), f"{rating.mu:+.2f}", *interval, *bar)
+        interval = [Text(f"[{rating.low:+z.2f}, {rating.high:+z.2f}]")] if intervals else []
+        shares = [(at - low) / span for at in (rating.low, rating.mu, rating.high)]
+        bar = [_bar(*shares, ascii_only=ascii_only)] if bars else []
+        table.add_row(rank, plain(value), f"{rating.mu:+z.2f}", *interval, *bar)
     return Group(_one_line(title), Padding(table, (0, 0, 0, 2)))
 
 
-def _bar(low: float, middle: float, high: float) -> Text:
+def _bar(low: float, middle: float, high: float, *, ascii_only: bool) -> Text:
     """An interval and its middle, each a share of the width."""
+    rest, mark = ("-", "o") if ascii_only else ("─", "●")
     first, dot, last = (round(share * (_BAR_WIDTH - 1)) for share in (low, middle, high))
-    cells = ["─" if first <= at <= last else " " for at in range(_BAR_WIDTH)]
-    cells[dot] = "●"
+    cells = [rest if first <= at <= last else " " for at in range(_BAR_WIDTH)]
+    cells[dot] = mark
     return Text("".join(cells), style="cyan")
 
 

@@ -77,7 +77,7 @@ def test_episodes_are_filtered_and_searched(site: Site, open_page: OpenPage) -> 
     page.get_by_role("link", name="Episodes", exact=True).click()
     page.get_by_label("Target").select_option("planted:beta")
     page.get_by_role("button", name="Show").click()
-    targets = page.locator("tbody tr td:nth-child(2)")
+    targets = page.locator("tbody tr td:nth-child(3)")
     expect(targets.first).to_have_text("planted:beta")
     assert set(targets.all_inner_texts()) == {"planted:beta"}
     name = page.locator("tbody tr th a").first.inner_text()

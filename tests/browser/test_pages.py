@@ -77,6 +77,38 @@ def test_a_phone_shows_a_page_without_sideways_scrolling(name: str, site: Site, 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.parametrize("name", ["run", "episodes"])
+def test_a_phone_shows_what_became_of_an_episode(name: str, site: Site, open_page: OpenPage) -> None:
+    """Beside the scenario, before anybody has scrolled a table."""
+    page = open_page(address(site, name), width=360)
+    box = page.get_by_role("columnheader", name="Verdict").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 360
+
+
+def test_charts_of_a_report_cut_no_name(site: Site, open_page: OpenPage) -> None:
+    """Where nothing can be scrolled to: to the left of the box that they stand in."""
+    page = open_page(address(site, "report"))
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll("figure svg text")].filter((own) =>
+            own.getBoundingClientRect().left < own.closest(".wide").getBoundingClientRect().left - 1).map((own) => own.textContent)"""
+    )
+    assert page.locator("figure svg").count() > 10
+    assert cut == []
+
+
+def test_columns_of_words_in_a_report_stand_below_their_titles(site: Site, open_page: OpenPage) -> None:
+    """At the left, as their titles do; numbers at the right."""
+    page = open_page(address(site, "report"))
+    apart = page.evaluate(
+        """() => [...document.querySelectorAll("tbody td")].map((own) =>
+            [own, own.closest("table").tHead.rows[0].cells[own.cellIndex]]).filter(([own, title]) =>
+            getComputedStyle(own).textAlign !== getComputedStyle(title).textAlign).map(([_, title]) => title.textContent)"""
+    )
+    assert page.locator("td.words").count() > 10
+    assert apart == []
+
+
 def tabbed(page: Page, most: int = 400) -> list[str]:
     """What the tab key comes to, in turn, until it leaves the page."""
     stops = []

@@ -115,6 +115,18 @@ def test_no_rows_are_an_empty_chart() -> None:
         assert "NaN" not in drawn(chart)
 
 
+def test_nothing_is_done_while_nobody_works_on_a_run() -> None:
+    """Between two sessions throughput is 0 and spend stands still: neither is drawn on from the one to the other."""
+    minutes = timeline(10)
+    course = minutes[:3] + minutes[7:]
+    done = [row for row in charts.chart_rows(charts.throughput_chart(course)) if row["what"] == "with a verdict"]
+    assert [row["at"][14:16] for row in done if row["per_s"] == 0] == ["03"]
+    assert [row["at"][14:16] for row in done if row["per_s"]] == ["00", "01", "02", "07", "08", "09", "10"]
+    spent = {row["end"][14:16]: row["spent_usd"] for row in charts.chart_rows(charts.spend_chart(course, None))}
+    assert list(spent) == ["01", "02", "03", "07", "08", "09", "10"]
+    assert spent["03"] == spent["07"] < spent["08"]
+
+
 def test_a_value_has_one_colour_in_every_chart() -> None:
     """By the order of the names, whatever the order in which a chart shows them."""
     colour = charts.colours(NAMES)

@@ -93,6 +93,14 @@ def test_scrolling_begins_with_another_ranking() -> None:
     assert "t39 /" in text_of(screen(snapshot(40), 24, 80, first=1_000))
 
 
+def test_what_fits_is_shown_wherever_one_has_scrolled_to() -> None:
+    """A terminal that was made larger shows the rankings above again."""
+    assert "4 more above" in text_of(screen(snapshot(8), 24, 80, first=4))
+    shown = text_of(screen(snapshot(8), 60, 200, first=4))
+    assert all(f"t{n} / open_ended" in shown for n in range(8))
+    assert "more above" not in shown
+
+
 def test_lanes_in_trouble_come_first() -> None:
     """Of many lanes those that are closed or slowed are shown, with the reason, and the rest is summed up."""
     fine = [LaneLoad(f"openai:fine{n}", 1, 64, 64, 0, 0, 1) for n in range(9)]
@@ -100,6 +108,15 @@ def test_lanes_in_trouble_come_first() -> None:
     shown = text_of(screen(snapshot(lanes=[*fine, LANE, shut]), 24, 120))
     assert shown.index("closed: no such key") < shown.index("slowed, from 64")
     assert "and 9 more lanes: 9 in flight, 9 errors" in shown
+
+
+def test_a_utility_of_nearly_0_has_no_minus() -> None:
+    """A value in the middle stands at 0, not at a little less than that."""
+    found = snapshot(1)
+    middle = replace(found.rankings[0], ratings=dict.fromkeys(found.rankings[0].ratings, Rating(-0.001, 0.0)))
+    shown = text_of(screen(replace(found, rankings=[middle]), 60, 200))
+    assert "+0.00" in shown
+    assert "-0.00" not in shown
 
 
 def test_values_that_moved_lately_have_arrows() -> None:

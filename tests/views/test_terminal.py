@@ -10,7 +10,7 @@ from rich.console import Console
 
 from conflictscope.outcome import Group, Message, Mode, Outcome, Role, Verdict
 from conflictscope.ranking import GroupFold
-from conflictscope.rating import Ranking
+from conflictscope.rating import Ranking, Rating
 from conflictscope.snapshot import Conversation, Progress, Purpose, Snapshot, Usage
 from conflictscope.views import print_conversation, print_rankings, print_status
 from conflictscope.views.terminal import line
@@ -86,6 +86,23 @@ def test_rankings_show_order_intervals_pairs_and_notes() -> None:
     assert "never compared, so not ranked: value2" in text
     assert "3 of 9 episodes (33%) left out: 3 refused" in " ".join(text.split())
     assert "6 outcomes, settled" in text
+
+
+def test_a_utility_of_nearly_0_has_no_minus() -> None:
+    """A value in the middle stands at 0, not at a little less than that."""
+    on = console(100)
+    print_rankings(on, [replace(ranking(), ratings=dict.fromkeys(ranking().ratings, Rating(-0.001, 0.0)))])
+    assert "value0  +0.00  [+0.00, +0.00]" in shown(on)
+
+
+def test_bars_are_drawn_with_what_the_terminal_can_show() -> None:
+    """In ASCII where it is not UTF-8."""
+    raw = io.BytesIO()
+    on = Console(file=io.TextIOWrapper(raw, "ascii", "replace"), width=100, highlight=False, color_system=None)
+    print_rankings(on, [ranking()])
+    on.file.flush()
+    assert b"--o" in raw.getvalue()
+    assert b"?" not in raw.getvalue()
 
 
 def test_a_truth_that_differs_is_not_hidden() -> None:

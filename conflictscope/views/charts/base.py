@@ -36,6 +36,8 @@ _DIGITS = re.compile(r"(\.\d\d)\d+")  # of a pixel: the rest is most of a file
 _MARKS = re.compile(r' role="graphics-\w+" aria-roledescription="[\w -]*"')  # of no use to those who hear a page
 _OWN_NAMES = re.compile(r'( id="|url\(#)(gradient|clip)_?\d+')  # counted through all charts of a process
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+# For what is laid out here and shown elsewhere: all of one width. The system's own is wider on some machines, and cuts names.
+_FILE_FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 
 # Told apart by people who see few colours (after Okabe and Ito 2008), each with a contrast of at least 3 to white and to the dark
 # background.
@@ -116,11 +118,11 @@ def theme(dark: bool) -> dict[str, Any]:
     return _theme("#e4e6ea" if dark else "#23262b", "#a9adb5" if dark else "#5a5f68")
 
 
-def _theme(ink: str, quiet: str) -> dict[str, Any]:
+def _theme(ink: str, quiet: str, font: str = _FONT) -> dict[str, Any]:
     return {
         "background": None,
         "padding": {"left": 16, "right": 24, "top": 5, "bottom": 5},  # a page's own font may be wider than what is measured with
-        "font": _FONT,
+        "font": font,
         "aria": False,  # a chart has a text beside it; a mark for each dot would only be noise
         "view": {"stroke": None},
         "axis": {
@@ -146,7 +148,7 @@ def inline_svg(chart: AnyChart, name: str, says: str) -> str:
     """
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(chart_spec(chart), config=_theme("currentColor", "currentColor"))
+    svg = vl_convert.vegalite_to_svg(chart_spec(chart), config=_theme("currentColor", "currentColor", _FILE_FONT))
     svg = _PLACES.sub(lambda places: _DIGITS.sub(r"\1", places[0]), svg)
     svg = _MARKS.sub("", svg)
     svg = _OWN_NAMES.sub(rf"\g<1>{name}-\g<2>", svg)
@@ -173,7 +175,7 @@ def save_chart(chart: AnyChart, path: Path) -> None:
         if kind == "html":
             path.write_text(page(chart), encoding="utf-8")
             return
-        spec, config = chart_spec(chart), theme(dark=False) | {"background": "white"}
+        spec, config = chart_spec(chart), theme(dark=False) | {"background": "white", "font": _FILE_FONT}
         if kind == "svg":
             path.write_text(vl_convert.vegalite_to_svg(spec, config=config), encoding="utf-8")
         elif kind == "png":

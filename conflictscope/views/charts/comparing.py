@@ -124,7 +124,7 @@ def flips_chart(audit: Audit) -> AnyChart:
 
 
 def _told(estimate: Estimate) -> str:
-    return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    return f"{estimate.value:+z.2f} [{estimate.low:+z.2f}, {estimate.high:+z.2f}]"
 
 
 def _reached(alignment: Alignment) -> str:

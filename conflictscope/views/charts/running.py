@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 from conflictscope.board import Stretch
@@ -26,6 +26,7 @@ def throughput_chart(timeline: Sequence[Stretch]) -> AnyChart:
     import altair as alt
 
     kinds = {"with a verdict": PALETTE[0], "failed": PALETTE[1]}
+    timeline = _whole(timeline)
     moments = [(stretch.start, stretch) for stretch in timeline]
     moments += [(_end(timeline[-1]), timeline[-1])] if timeline else []
     rows = [
@@ -52,6 +53,7 @@ def spend_chart(timeline: Sequence[Stretch], limit_usd: float | None) -> AnyChar
     """What was spent so far over time, in dollars, and the limit where there is one."""
     import altair as alt
 
+    timeline = _whole(timeline)
     spent = accumulate(stretch.spent_usd for stretch in timeline)
     rows = [{"end": _end(stretch), "spent_usd": total} for stretch, total in zip(timeline, spent, strict=True)]
     x, y = _time("end"), alt.Y("spent_usd:Q", title="spent, in dollars", scale=alt.Scale(zero=True))
@@ -115,6 +117,17 @@ def _time(field: str) -> altair.X:
     import altair as alt
 
     return alt.X(f"{field}:T", title="time (UTC)", axis=alt.Axis(grid=False), scale=alt.Scale(type="utc", nice=False))
+
+
+def _whole(timeline: Sequence[Stretch]) -> Sequence[Stretch]:
+    """With a stretch in which nothing was done between two that do not touch: nobody worked on the run then."""
+    whole = list(timeline[:1])
+    for before, stretch in pairwise(timeline):
+        missing = datetime.fromisoformat(stretch.start) - datetime.fromisoformat(_end(before))
+        if missing > timedelta(0):
+            whole.append(Stretch(_end(before), missing.total_seconds(), 0, 0, 0, 0, 0, 0, 0.0, None))
+        whole.append(stretch)
+    return whole
 
 
 def _end(stretch: Stretch) -> str:

@@ -44,7 +44,7 @@ def report_html(report: Report, figures: Mapping[str, Drawn], command: str) -> s
     environment.filters |= {
         "lines": lambda text: Markup("\n").join(map(_shown, text.splitlines())),
         "span": _span,
-        "signed": partial(_span, form="+.2f"),
+        "signed": partial(_span, form="+z.2f"),
         "percent": partial(_span, form=".0%"),
         "duration": duration,
     }
@@ -73,7 +73,7 @@ def _shown(value: Any) -> Any:
     return value
 
 
-def _span(figure: Figure | Estimate | Share | None, form: str = ".2f") -> str:
+def _span(figure: Figure | Estimate | Share | None, form: str = "z.2f") -> str:
     """A figure and its 95 % interval."""
     if figure is None:
         return "–"

@@ -50,7 +50,7 @@ _SLOW_S = 60
 def web_app(runs: RunSource, *, token: str, cookie: str, host: str) -> Starlette:
     """The pages of these runs. token, cookie, host: as in Gate."""
     pages = _Pages(runs)
-    threading.Thread(target=_files, daemon=True).start()  # while nobody has come yet
+    threading.Thread(target=_prepare, daemon=True).start()  # while nobody has come yet
     gate = Middleware(Gate, token=token, cookie=cookie, host=host, static=_STATIC, refusal=_refusal)
     return Starlette(
         routes=[
@@ -349,6 +349,13 @@ def _files() -> Mapping[str, tuple[bytes, str]]:
     """What pages load, by name, with its media type."""
     with _READING:  # whoever comes while it is read waits for that
         return _read_files()
+
+
+def _prepare() -> None:
+    """What takes a while and every page with charts needs."""
+    import altair  # noqa: F401
+
+    _files()
 
 
 @cache

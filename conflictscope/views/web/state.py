@@ -216,8 +216,8 @@ def _ranking_rows(ranking: Ranking) -> list[list[Cell]]:
             [
                 "" if rank is None else str(rank),
                 value,
-                f"{rating.mu:.2f}",
-                f"{rating.low:.2f} to {rating.high:.2f}",
+                f"{rating.mu:z.2f}",
+                f"{rating.low:z.2f} to {rating.high:z.2f}",
                 "" if above is None else f"{above:.0%}",
             ]
         )
@@ -226,7 +226,7 @@ def _ranking_rows(ranking: Ranking) -> list[list[Cell]]:
 
 def _latest(row: EpisodeRow, path: str) -> list[Cell]:
     link = {"text": row.scenario_id, "href": f"{path}/episodes/{row.seq}"}
-    return [link, str(row.group), found(row), moment(row.created_at)]
+    return [link, found(row), str(row.group), moment(row.created_at)]
 
 
 def found(row: EpisodeRow) -> str:
