@@ -111,13 +111,17 @@ def test_a_run_that_is_killed_while_it_is_watched(slow_run: subprocess.Popen[byt
 
 
 def test_arrows_scroll_the_rankings(slow_run: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """Down begins with the next ranking, up goes back."""
+    """Down begins with the next ranking, up goes back; also where several keys come at once, as from one that is held down."""
     with Terminal("watch", "slow", cwd=tmp_path, size=(12, 50)) as terminal:
         terminal.until(lambda: "more below" in terminal.shown)
         terminal.press("\x1b[B")
         terminal.until(lambda: "1 more above" in terminal.shown)
         terminal.press("\x1b[A")
         terminal.until(lambda: "more above" not in terminal.shown)
+        terminal.press("\x1b[B\x1b[B\x1b[A\x1b[B")
+        terminal.until(lambda: "2 more above" in terminal.shown)
+        terminal.press("kq")
+        assert terminal.until_end() == 0
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,6 +117,20 @@ def ended_early(state: str, message: str) -> str:
 def tell(text: str) -> None:
     """A line on stderr, beside what the command is about."""
     err.print(plain(text, "dim"), soft_wrap=True)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on stderr, where that is a terminal, that something goes on which takes more than a second."""
+    shown = err.status(what)
+    timer = threading.Timer(1.0, shown.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        shown.stop()
 
 
 def shown(no_live: bool, as_json: bool) -> tuple[Show, Callable[[str], None]]:

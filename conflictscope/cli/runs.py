@@ -33,6 +33,7 @@ from conflictscope.cli.app import (
     split_pairs,
     tell,
     tell_left_out,
+    waiting,
     warn,
 )
 from conflictscope.cli.libraries import kept
@@ -62,7 +63,9 @@ def status(run_name: RunName, judge: JudgeName = None, runs_dir: RunsDir = RUNS,
 
     Example: [bold]conflictscope status demo[/bold]
     """
-    snapshot = asyncio.run(pipeline.status(RunFolder.find(run_name, runs_dir), judge))
+    folder = RunFolder.find(run_name, runs_dir)
+    with waiting(f"Reading {folder.name}"):
+        snapshot = asyncio.run(pipeline.status(folder, judge))
     if as_json:
         print_json(snapshot.to_json())
     elif isinstance(snapshot, LibraryProgress):
@@ -95,8 +98,11 @@ def watch(run_name: RunName, runs_dir: RunsDir = RUNS, no_live: NoLive = False, 
     if ended.progress.state == "running":
         tell(f"{ended.progress.run} goes on.")
         return
-    views.print_rankings(out, asyncio.run(pipeline.rank(folder)))
+    with waiting("Ranking"):
+        rankings = asyncio.run(pipeline.rank(folder))
     views.print_status(out, ended)
+    out.print()
+    views.print_rankings(out, rankings)
 
 
 def _print_line(document: Mapping[str, Any]) -> None:
@@ -129,7 +135,8 @@ def rank(
     Example: [bold]conflictscope rank demo --method bradley_terry --json[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    rankings = asyncio.run(pipeline.rank(folder, method, judge_error, judge))
+    with waiting("Ranking"):
+        rankings = asyncio.run(pipeline.rank(folder, method, judge_error, judge))
     if as_json:
         print_json({**ranking_json(folder, method, rankings), **seen_by(folder, judge)})
     else:
@@ -153,7 +160,8 @@ def compare(
     Example: [bold]conflictscope compare demo --by mode[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    found = asyncio.run(pipeline.compare(folder, tuple(By) if by is None else (by,), tell, judge))
+    with waiting("Comparing"):
+        found = asyncio.run(pipeline.compare(folder, tuple(By) if by is None else (by,), tell, judge))
     if as_json:
         print_json({"run": folder.name, **found.to_json(), **seen_by(folder, judge)})
     else:
@@ -199,7 +207,8 @@ def audit(run_name: RunName, runs_dir: RunsDir = RUNS, as_json: Json = False) ->
     Example: [bold]conflictscope audit demo[/bold]
     """
     folder = RunFolder.find(run_name, runs_dir)
-    found = asyncio.run(pipeline.audit(folder, tell))
+    with waiting("Auditing"):
+        found = asyncio.run(pipeline.audit(folder, tell))
     if as_json:
         print_json({"run": folder.name, **found.to_json()})
     else:

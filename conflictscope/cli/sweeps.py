@@ -30,16 +30,13 @@ from conflictscope.cli.app import (
     ranking_json,
     runs_option,
     shown,
+    waiting,
 )
 from conflictscope.cli.libraries import finish_library, kept
 from conflictscope.forecast import Assumptions
 from conflictscope.rating import Method, Ranking
 from conflictscope.runfolder import RunFolder
 from conflictscope.views.text import plain
-
-if TYPE_CHECKING:
-    pass
-
 
 if TYPE_CHECKING:
     from conflictscope.monitor import Monitor
@@ -75,7 +72,8 @@ def demo(
             "All models are offline stand-ins whose priorities are known.\n"
         )
     result = asyncio.run(work())
-    rankings = asyncio.run(pipeline.rank(result.folder))
+    with waiting("Ranking"):
+        rankings = asyncio.run(pipeline.rank(result.folder))
     resume = command(f"run demo --set seed={seed}" + (f" --executor {executor}" if executor else ""))
     _finish(result, rankings, resume, runs_dir, as_json, _truths(sweep, rankings), repeatable=True)
 
@@ -114,7 +112,8 @@ def run(
     result = asyncio.run(
         pipeline.run_sweep(loaded, runs_dir, _viewer(show), tell, spent_usd=spent_usd, spent_s=spent_s)
     )
-    rankings = asyncio.run(pipeline.rank(result.folder))
+    with waiting("Ranking"):
+        rankings = asyncio.run(pipeline.rank(result.folder))
     resume = command(" ".join(["run", quoted(sweep), *kept(settings, result.state, behavior or [])]))
     resume += f" --name {name}" if name else ""
     _finish(result, rankings, resume, runs_dir, as_json, _truths(loaded, rankings))
@@ -231,8 +230,9 @@ def _finish(
     else:
         if truths and result.snapshot.conversation is not None:
             views.print_conversation(out, result.snapshot.conversation)
-        views.print_rankings(out, rankings, truths)
         views.print_status(out, result.snapshot)
+        out.print()
+        views.print_rankings(out, rankings, truths)  # last: the screen may hold no more
         out.print()
         out.print(plain(f"See it again: {command(f'rank {progress.run}{runs_option(runs_dir)}')}"), soft_wrap=True)
     for text in _farewell(result, resume):

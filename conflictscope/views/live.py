@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 import termios
 import threading
@@ -33,6 +34,7 @@ _KEYS: Mapping[str, int] = {
     "\x1b[A": -1, "\x1bOA": -1, "k": -1, "\x1b[B": 1, "\x1bOB": 1, "j": 1, "\x1b[5~": -5, "\x1b[6~": 5, " ": 5,
     "\x1b[H": -1_000_000, "\x1bOH": -1_000_000, "\x1b[1~": -1_000_000,
 }  # fmt: skip
+_KEY = re.compile(r"\x1b\[[0-9;]*[~A-Za-z]|\x1bO[A-Za-z]|.", re.DOTALL)
 _CHANGES_BY_ITSELF = {"elapsed_s", "rate_per_s", "remaining_s", "lanes"}
 
 Look: TypeAlias = Snapshot | LibraryProgress
@@ -106,7 +108,7 @@ class Live:
             while True:
                 began = time.monotonic()
                 look = await take()
-                ended = _state(look) != "running"
+                ended = _over(look)
                 until = None
                 while until is None or time.monotonic() < until:
                     height, width = self._console.size.height, self._console.size.width
@@ -131,12 +133,15 @@ class Live:
                         until = time.monotonic() + max(REFRESH_S, min(before_s, cost_s) * (1 / _BUSY_SHARE - 1))
                     try:
                         async with asyncio.timeout(until - time.monotonic()):
-                            key = await pressed.get()
+                            keys = [await pressed.get()]
                     except TimeoutError:
                         break
-                    if key == "q":
+                    while not pressed.empty():
+                        keys.append(pressed.get_nowait())
+                    if "q" in keys:
                         return
-                    first += _KEYS.get(key, 0)
+                    for key in keys:
+                        first = max(0, first + _KEYS.get(key, 0))
 
     @contextmanager
     def _stage(self) -> Iterator[None]:
@@ -187,10 +192,11 @@ def _listening(pressed: asyncio.Queue[str]) -> Iterator[bool]:
     keyboard, loop = sys.stdin.fileno(), asyncio.get_running_loop()
 
     def read() -> None:
-        text = os.read(keyboard, 64).decode(errors="replace")
+        text = os.read(keyboard, 1024).decode(errors="replace")
         if not text:  # nobody sits there any more
             loop.remove_reader(keyboard)
-        pressed.put_nowait("q" if text in ("q", "Q") else text)
+        for key in _KEY.findall(text):  # a key that is held down comes several times at once
+            pressed.put_nowait("q" if key == "Q" else key)
 
     before = termios.tcgetattr(keyboard)
     tty.setcbreak(keyboard)
@@ -204,7 +210,7 @@ def _listening(pressed: asyncio.Queue[str]) -> Iterator[bool]:
 
 async def lines(take: Take, console: Console) -> None:
     """Print one line every few seconds until the work ends or this is cancelled, for logs and pipes."""
-    while _state(look := await take()) == "running":
+    while not _over(look := await take()):
         console.print(_line(look), soft_wrap=True)
         await asyncio.sleep(LINE_EVERY_S)
 
@@ -221,14 +227,17 @@ async def documents(take: Take, write: Callable[[Mapping[str, Any]], None]) -> N
         told = {key: value for key, value in document.items() if key not in _CHANGES_BY_ITSELF}
         if told != before:
             write(document)
-        if _state(look) != "running":
+        if _over(look):
             return
         before = told
         await asyncio.sleep(DOCUMENT_EVERY_S)
 
 
-def _state(look: Look) -> str:
-    return look.state if isinstance(look, LibraryProgress) else look.progress.state
+def _over(look: Look) -> bool:
+    """Whether the work has ended, and all that came of it was read: of a long run, a look may tell a part."""
+    if isinstance(look, LibraryProgress):
+        return look.state != "running"
+    return look.progress.state != "running" and look.progress.read == 1
 
 
 def _line(look: Look) -> Text:
