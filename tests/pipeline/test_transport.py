@@ -250,9 +250,9 @@ async def test_a_service_that_accepts_and_never_answers_meets_the_deadline(
 ) -> None:
     """Each attempt ends by its deadline, typed, at risk, and told with its length."""
     service.otherwise = lambda asked: Answer(wire="hang")
-    failure = await wire.fails(model, attempts=2, timeout_s=0.3)
+    failure = await wire.fails(model, attempts=2, timeout_s=1.0)
     assert failure.kind == "timeout"
-    assert "gave no reply within 0.3 s" in str(failure)
+    assert "gave no reply within 1 s" in str(failure)
     assert len(service.asked) == 2
     assert all(row.end.at_risk_usd == row.sent.reserved_usd > 0 for row in wire.journal.rows)
 
