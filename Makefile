@@ -12,10 +12,10 @@ SOURCES := conflictscope tests benchmarks
 demo: $(VENV)/.installed
 	@$(RUN) conflictscope demo
 
-# A file a worker: what one test file sets up for all its tests is set up once. Two workers more than there are cores: much of what
-# tests do is to wait for processes.
+# A file a worker: what one test file sets up for all its tests is set up once; in their order, for those that are last otherwise, with
+# few tests, take longest. Two workers more than there are cores: much of what tests do is to wait for processes.
 test: check
-	$(RUN) pytest -n $$($(VENV)/bin/python -c 'import os; print((os.cpu_count() or 1) + 2)') --dist loadfile
+	$(RUN) pytest -n $$($(VENV)/bin/python -c 'import os; print((os.cpu_count() or 1) + 2)') --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.developing
 	$(RUN) ruff check $(SOURCES)

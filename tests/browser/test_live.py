@@ -25,6 +25,9 @@ def _sweeps(site: Site) -> Iterator[None]:
         yield
 
 
+PICTURE = "document.querySelector('[data-chart^=ratings-] canvas')"
+
+
 def count(page: Page) -> int:
     """Episodes that have ended, as the page tells."""
     return int(re.sub(r"\D", "", page.locator('[data-text="done"]').inner_text().split(" of ")[0]))
@@ -46,7 +49,8 @@ def test_ratings_move_without_a_reload(site: Site, open_page: OpenPage) -> None:
     figure.locator("summary", has_text="Numbers").click()
     numbers, ranking = figure.locator(".numbers tbody tr"), page.locator("tbody[data-table^=ranking-]").first
     expect(numbers.first).to_be_visible()
-    done, points, ranked, drawn = count(page), numbers.count(), ranking.inner_text(), figure.screenshot()
+    done, points, ranked = count(page), numbers.count(), ranking.inner_text()
+    drawn = page.evaluate(f"{PICTURE}.toDataURL()")
     page.wait_for_function(
         "n => document.querySelectorAll('[data-chart^=ratings-] .numbers tbody')[0].rows.length > n", arg=points
     )
@@ -55,7 +59,7 @@ def test_ratings_move_without_a_reload(site: Site, open_page: OpenPage) -> None:
         "n => +document.querySelector('[data-text=done]').textContent.split(' of ')[0].replace(/\\D/g, '') > n + 5",
         arg=done,
     )
-    assert figure.screenshot() != drawn
+    page.wait_for_function(f"drawn => {PICTURE}.toDataURL() !== drawn", arg=drawn)
     assert page.evaluate("window.sameDocument")
 
 
