@@ -233,7 +233,6 @@ def _finish(
         views.print_status(out, result.snapshot)
         out.print()
         views.print_rankings(out, rankings, truths)  # last: the screen may hold no more
-        out.print()
         out.print(plain(f"See it again: {command(f'rank {progress.run}{runs_option(runs_dir)}')}"), soft_wrap=True)
     for text in _farewell(result, resume):
         err.print(plain(text), soft_wrap=True)
