@@ -97,7 +97,7 @@ class Sweep:
         return None if group.steering is None else self.briefings[group.steering]
 
     def truth(self, group: Group) -> list[str] | None:
-        """The planted order of the values in a group, best first; None for a target that is not planted.
+        """The planted order of the sweep's values in a group, best first; None for a target that is not planted.
 
         None with a behaviour, too: what it does to a target, no world knows.
         """
@@ -106,7 +106,8 @@ class Sweep:
             return None
         briefing = self.briefing(group)
         stated = read_stated_ranking(briefing.text) if briefing else ()
-        return self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, stated)
+        planted = self.world.targets[model.removeprefix(PLANTED)].truth(group.mode, stated)
+        return [value for value in planted if value in self.value_set.names]  # a world may know more
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ def test_the_papers_protocol_runs_in_its_planted_world(name: str, tmp_path: Path
     )
     command = shlex.split(head.replace("\n#", "\n").replace("\\\n", " "))
     assert command[:4] == ["conflictscope", "run", f"paper-{name}", "--name"]
-    conflictscope(*command[1:], "--no-live", cwd=tmp_path)
+    ended = json.loads(conflictscope(*command[1:], "--json", cwd=tmp_path).stdout)
+    assert all(set(group["truth"]) == set(sweep.value_set.names) for group in ended["groups"])  # its world knows more
     compared = json.loads(conflictscope("compare", command[4], "--by", "steering", "--json", cwd=tmp_path).stdout)
     after = {(a["group"]["target"], a["group"]["mode"]): a["after"]["value"] for a in compared["alignments"]}
     for mode in Mode.OPEN_ENDED, Mode.MULTIPLE_CHOICE:
